@@ -1,0 +1,72 @@
+"""All that a plugin may import: connectors, tasks, records, schemas, settings, errors."""
+
+from connect.api.config import (
+    Config,
+    Definition,
+    FieldError,
+    Importance,
+    Kind,
+    Width,
+    setting,
+)
+from connect.api.connectors import (
+    Connector,
+    SinkConnector,
+    SinkTask,
+    SinkTaskContext,
+    SourceConnector,
+    SourceTask,
+    SourceTaskContext,
+)
+from connect.api.errors import ConfigError, ConnectError, DataError, RetriableError, SchemaBuilderError
+from connect.api.plugins import ConfigProvider, Converter, HeaderConverter, Plugin, Predicate, Transform
+from connect.api.records import (
+    ConnectRecord,
+    Header,
+    JsonPayload,
+    SchemaAndValue,
+    SinkRecord,
+    SourceRecord,
+    TimestampType,
+    TopicPartition,
+)
+from connect.api.schemas import Field, Schema, SchemaType
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "ConfigProvider",
+    "ConnectError",
+    "ConnectRecord",
+    "Connector",
+    "Converter",
+    "DataError",
+    "Definition",
+    "Field",
+    "FieldError",
+    "Header",
+    "HeaderConverter",
+    "Importance",
+    "JsonPayload",
+    "Kind",
+    "Plugin",
+    "Predicate",
+    "RetriableError",
+    "Schema",
+    "SchemaAndValue",
+    "SchemaBuilderError",
+    "SchemaType",
+    "SinkConnector",
+    "SinkRecord",
+    "SinkTask",
+    "SinkTaskContext",
+    "SourceConnector",
+    "SourceRecord",
+    "SourceTask",
+    "SourceTaskContext",
+    "TimestampType",
+    "TopicPartition",
+    "Transform",
+    "Width",
+    "setting",
+]

@@ -1,0 +1,354 @@
+"""Settings, declared once.
+
+A config class is a pydantic model whose fields are declared with `setting("dotted.name", …)`. Parsing,
+validation with Kafka's wording, masking of secrets, REST definitions and the generated docs read that.
+
+    class FileStreamSourceConfig(Config):
+        file: str | None = setting("file", default=None, importance=Importance.HIGH, doc="Source filename.")
+        batch_size: int = setting("batch.size", default=2000, doc="Lines per poll.", at_least=1)
+
+    config = FileStreamSourceConfig.parse({"file": "a.txt"})
+
+Values arrive as strings, as in a JSON config or a .properties file, and are read as Kafka's `ConfigDef`
+reads them: trimmed, lists split at commas, `true`/`false` in any case.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Final, NamedTuple, Self, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+from connect.api.errors import ConfigError
+
+
+class Kind(StrEnum):
+    """Kafka's `ConfigDef.Type`."""
+
+    BOOLEAN = "BOOLEAN"
+    STRING = "STRING"
+    INT = "INT"
+    SHORT = "SHORT"
+    LONG = "LONG"
+    DOUBLE = "DOUBLE"
+    LIST = "LIST"
+    CLASS = "CLASS"
+    PASSWORD = "PASSWORD"
+
+
+class Importance(StrEnum):
+    HIGH = "HIGH"
+    MEDIUM = "MEDIUM"
+    LOW = "LOW"
+
+
+class Width(StrEnum):
+    """How wide an input field a form should give it."""
+
+    NONE = "NONE"
+    SHORT = "SHORT"
+    MEDIUM = "MEDIUM"
+    LONG = "LONG"
+
+
+class FieldError(NamedTuple):
+    """What is wrong with one setting. `name` is its dotted name."""
+
+    name: str
+    message: str
+
+
+HIDDEN: Final = "[hidden]"
+REQUIRED: Final[Any] = object()
+_INTEGER_RANGE: Final = {Kind.SHORT: 1 << 15, Kind.INT: 1 << 31, Kind.LONG: 1 << 63}
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """All that is known of one setting. `default` is `REQUIRED` where there is none."""
+
+    name: str
+    kind: Kind
+    default: Any = REQUIRED
+    importance: Importance = Importance.MEDIUM
+    doc: str = ""
+    group: str | None = None
+    order_in_group: int = -1
+    width: Width = Width.NONE
+    display_name: str | None = None
+    dependents: tuple[str, ...] = ()
+    recommended: tuple[str, ...] = ()
+    check: Callable[[Any], str | None] | None = None
+    internal: bool = False
+
+    @property
+    def required(self) -> bool:
+        return self.default is REQUIRED
+
+    def read(self, raw: Any) -> Any:
+        """The value for what a user wrote; raises `ConfigError` in Kafka's words."""
+        value = _READERS[self.kind](self, raw.strip() if isinstance(raw, str) else raw)
+        if self.check is not None and (why := self.check(value)) is not None:
+            raise ConfigError.invalid(self.name, self.show(value), why)
+        return value
+
+    def show(self, value: Any) -> str | None:
+        """The value as text, as REST answers show it; secrets as `[hidden]`."""
+        if value is None:
+            return None
+        if self.kind is Kind.PASSWORD:
+            return HIDDEN
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, list | tuple):
+            return ",".join(str(v) for v in value)
+        return str(value)
+
+
+def _read_boolean(definition: Definition, raw: Any) -> Any:
+    if isinstance(raw, bool) or raw is None:
+        return raw
+    lowered = str(raw).lower()
+    if lowered in ("true", "false"):
+        return lowered == "true"
+    raise ConfigError.invalid(definition.name, raw, "Expected value to be either true or false")
+
+
+def _read_integer(definition: Definition, raw: Any) -> Any:
+    if raw is None:
+        return None
+    try:
+        value = int(raw)
+    except ValueError:
+        raise ConfigError.invalid(definition.name, raw, f"Not a number of type {definition.kind}") from None
+    limit = _INTEGER_RANGE[definition.kind]
+    if not -limit <= value < limit:
+        raise ConfigError.invalid(definition.name, raw, f"Not a number of type {definition.kind}")
+    return value
+
+
+def _read_double(definition: Definition, raw: Any) -> Any:
+    try:
+        return None if raw is None else float(raw)
+    except ValueError:
+        raise ConfigError.invalid(definition.name, raw, "Not a number of type DOUBLE") from None
+
+
+def _read_list(definition: Definition, raw: Any) -> Any:
+    if raw is None or isinstance(raw, list):
+        return raw
+    return [part.strip() for part in str(raw).split(",")] if raw != "" else []
+
+
+def _read_text(definition: Definition, raw: Any) -> Any:
+    return None if raw is None else str(raw)
+
+
+_READERS: Final[Mapping[Kind, Callable[[Definition, Any], Any]]] = {
+    Kind.BOOLEAN: _read_boolean,
+    Kind.SHORT: _read_integer,
+    Kind.INT: _read_integer,
+    Kind.LONG: _read_integer,
+    Kind.DOUBLE: _read_double,
+    Kind.LIST: _read_list,
+    Kind.STRING: _read_text,
+    Kind.CLASS: _read_text,
+    Kind.PASSWORD: _read_text,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Declaration:
+    """What `setting` was told; becomes a `Definition` once the field's annotation is known."""
+
+    name: str
+    kind: Kind | None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def setting(
+    name: str,
+    *,
+    default: Any = REQUIRED,
+    kind: Kind | None = None,
+    importance: Importance = Importance.MEDIUM,
+    doc: str = "",
+    group: str | None = None,
+    width: Width = Width.NONE,
+    display_name: str | None = None,
+    dependents: Sequence[str] = (),
+    recommended: Sequence[str] = (),
+    choices: Sequence[str] | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    check: Callable[[Any], str | None] | None = None,
+    internal: bool = False,
+) -> Any:
+    """Declare a setting as the default of a `Config` field.
+
+    `kind` follows from the annotation (bool, int → INT, float, list[str], SecretStr, else STRING) unless
+    given. `choices`, `at_least` and `at_most` check with Kafka's texts; `check` returns what is wrong or None.
+    """
+    details = {
+        "default": default, "importance": importance, "doc": doc, "group": group, "width": width,
+        "display_name": display_name, "dependents": tuple(dependents), "internal": internal,
+        "recommended": tuple(recommended) or tuple(choices or ()),
+        "check": check or _range_check(at_least, at_most) or _choice_check(choices),
+    }  # fmt: skip
+    declared = _Declaration(name, kind, details)
+    extra: dict[str, Any] = {"setting": declared}
+    if default is REQUIRED:
+        return Field(alias=name, json_schema_extra=extra)
+    if isinstance(default, list):
+        return Field(default_factory=lambda: list(default), alias=name, json_schema_extra=extra)
+    return Field(default, alias=name, validate_default=True, json_schema_extra=extra)
+
+
+def _range_check(at_least: float | None, at_most: float | None) -> Callable[[Any], str | None] | None:
+    if at_least is None and at_most is None:
+        return None
+
+    def check(value: Any) -> str | None:
+        if value is None:
+            return None
+        if at_least is not None and value < at_least:
+            return f"Value must be at least {at_least}"
+        if at_most is not None and value > at_most:
+            return f"Value must be no more than {at_most}"
+        return None
+
+    return check
+
+
+def _choice_check(choices: Sequence[str] | None) -> Callable[[Any], str | None] | None:
+    if choices is None:
+        return None
+    allowed = frozenset(choices)
+
+    def check(value: Any) -> str | None:
+        if value is None or value in allowed:
+            return None
+        return f"String must be one of: {', '.join(choices)}"
+
+    return check
+
+
+def _kind_of(annotation: Any) -> Kind:
+    if get_origin(annotation) in (Union, UnionType):
+        annotation = next(arg for arg in get_args(annotation) if arg is not NoneType)
+    if get_origin(annotation) is list:
+        return Kind.LIST
+    by_type = {bool: Kind.BOOLEAN, int: Kind.INT, float: Kind.DOUBLE, SecretStr: Kind.PASSWORD}
+    return by_type.get(annotation, Kind.STRING)
+
+
+class Config(BaseModel):
+    """Base of all config classes. `originals` are the strings that it was made from, unknown ones too."""
+
+    model_config = ConfigDict(
+        frozen=True, populate_by_name=False, extra="ignore", arbitrary_types_allowed=True
+    )
+
+    # Names that carry a part of their own, such as `column.truncate.to.10.chars`.
+    patterns: ClassVar[tuple[re.Pattern[str], ...]] = ()
+    # Old name → today's name.
+    renamed: ClassVar[Mapping[str, str]] = {}
+
+    _originals: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def originals(self) -> dict[str, str]:
+        return self._originals
+
+    def check(self) -> Iterable[FieldError]:
+        """What is wrong between several settings."""
+        return ()
+
+    def warnings(self) -> Iterable[FieldError]:
+        """What is accepted but will not do what it seems to."""
+        return ()
+
+    @classmethod
+    def definitions(cls) -> Mapping[str, Definition]:
+        """The settings by name, in the order of their declaration."""
+        return _definitions(cls)
+
+    @classmethod
+    def parse(cls, properties: Mapping[str, str | None]) -> Self:
+        """The config for these properties; raises `ConfigError` with all that is wrong."""
+        config, errors = cls.examine(properties)
+        if config is None or errors:
+            raise ConfigError("; ".join(error.message for error in errors))
+        return config
+
+    @classmethod
+    def examine(cls, properties: Mapping[str, str | None]) -> tuple[Self | None, list[FieldError]]:
+        """The config, or None where it cannot be made, and all that is wrong with it."""
+        given = {cls.renamed.get(name, name): value for name, value in properties.items()}
+        values: dict[str, Any] = {}
+        errors: list[FieldError] = []
+        for name, definition in cls.definitions().items():
+            if given.get(name) is None:
+                if definition.required:
+                    why = f'Missing required configuration "{name}" which has no default value.'
+                    errors.append(FieldError(name, why))
+                continue
+            try:
+                values[name] = definition.read(given[name])
+            except ConfigError as exc:
+                errors.append(FieldError(name, str(exc)))
+        if errors:
+            return None, errors
+        try:
+            config = cls.model_validate(values)
+        except ValidationError as exc:
+            return None, [_field_error(error, given) for error in exc.errors()]
+        config._originals = {name: value for name, value in properties.items() if value is not None}
+        return config, list(config.check())
+
+    @classmethod
+    def unknown(cls, names: Iterable[str]) -> list[str]:
+        """Those of `names` that mean nothing to this class."""
+        known = cls.definitions()
+        return [
+            name
+            for name in names
+            if name not in known
+            and name not in cls.renamed
+            and not any(pattern.fullmatch(name) for pattern in cls.patterns)
+        ]
+
+
+def _field_error(error: Any, given: Mapping[str, Any]) -> FieldError:
+    name = str(error["loc"][0]) if error["loc"] else ""
+    message = error["msg"].removeprefix("Value error, ")
+    return FieldError(name, str(ConfigError.invalid(name, given.get(name), message)) if name else message)
+
+
+@cache
+def _definitions(cls: type[Config]) -> Mapping[str, Definition]:
+    found: dict[str, Definition] = {}
+    orders: dict[str | None, int] = {}
+    for info in cls.model_fields.values():
+        declared = _declaration(info)
+        group = declared.details["group"]
+        orders[group] = orders.get(group, 0) + 1
+        order_in_group = orders[group] if group is not None else -1
+        kind = declared.kind or _kind_of(info.annotation)
+        found[declared.name] = Definition(
+            declared.name, kind, order_in_group=order_in_group, **declared.details
+        )
+    return found
+
+
+def _declaration(info: FieldInfo) -> _Declaration:
+    extra = info.json_schema_extra
+    declared = extra.get("setting") if isinstance(extra, dict) else None
+    if not isinstance(declared, _Declaration):
+        raise TypeError(f"declare every field of a Config with setting(…), not {info!r}")
+    return declared

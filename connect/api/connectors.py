@@ -1,0 +1,156 @@
+"""Source and sink connectors and their tasks: what the author of a connector writes.
+
+A *connector* splits the work: it turns its config into the configs of up to `tasks.max` tasks. A *task*
+moves records; each runs in a process of its own, calls come from one thread, and blocking is fine.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from connect.api.config import Config, FieldError
+from connect.api.plugins import Plugin
+from connect.api.records import SinkRecord, SourceRecord, TopicPartition
+
+C = TypeVar("C", bound=Config)
+
+
+class Connector(Plugin, ABC, Generic[C]):
+    """Splits the work of one configured connector among tasks. Holds no connection."""
+
+    task_class: ClassVar[type]
+
+    @abstractmethod
+    def task_configs(self, config: C, max_tasks: int) -> Sequence[Mapping[str, str]]:
+        """The settings of each task, at most `max_tasks`; usually `config.originals` plus its share."""
+
+    def check_connection(self, config: C) -> Iterable[FieldError]:
+        """What only a look outside can tell: server reachable, credentials right, bucket there.
+
+        Called by `validate` and before a deployment, in a process of its own and with bounded time.
+        """
+        return ()
+
+
+class SourceConnector(Connector[C]):
+    """A connector whose tasks read from outside."""
+
+    def alter_offsets(
+        self, config: C, offsets: Sequence[tuple[Mapping[str, Any], Mapping[str, Any] | None]]
+    ) -> bool:
+        """Check offsets that a user sets (KIP-875): raise `ConnectError` for those that make no sense."""
+        return False
+
+
+class SinkConnector(Connector[C]):
+    """A connector whose tasks write to the outside."""
+
+
+class SourceTaskContext(Protocol):
+    """What the runtime offers a source task."""
+
+    @property
+    def connector_name(self) -> str: ...
+
+    @property
+    def task_id(self) -> int: ...
+
+    @property
+    def stopping(self) -> bool:
+        """True once the task should return from `poll`."""
+        ...
+
+    def offset(self, source_partition: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The stored offset of a source partition, as of the start of the task."""
+        ...
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until the time is over or the task should stop; True if it should stop."""
+        ...
+
+
+class SourceTask(ABC, Generic[C]):
+    """Reads from outside: `start`, then `poll` again and again with `commit` in between, then `stop`."""
+
+    @abstractmethod
+    def start(self, context: SourceTaskContext, config: C) -> None:
+        """Open what is needed and go to the stored offset."""
+
+    @abstractmethod
+    def poll(self) -> Sequence[SourceRecord]:
+        """The next records; an empty sequence when there are none after waiting a while (at most about a
+        second). Return early when `context.stopping`. Must not hand out a record twice."""
+
+    def commit(self, offsets: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
+        """These (source partition, source offset) are durable now: the source may forget what is before."""
+
+    def stop(self) -> None:
+        """Close everything. Called once, from the task's thread, after the last `poll` or an error."""
+
+
+class SinkTaskContext(Protocol):
+    """What the runtime offers a sink task."""
+
+    @property
+    def connector_name(self) -> str: ...
+
+    @property
+    def task_id(self) -> int: ...
+
+    @property
+    def assignment(self) -> frozenset[TopicPartition]:
+        """The partitions this task has."""
+        ...
+
+    def rewind(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Deliver again from these offsets on."""
+        ...
+
+    def timeout(self, milliseconds: int) -> None:
+        """After `RetriableError` from `put`: call again in this time instead of the default backoff."""
+        ...
+
+    def request_commit(self) -> None:
+        """Ask for `pre_commit` soon instead of at the next interval."""
+        ...
+
+    def pause(self, *partitions: TopicPartition) -> None: ...
+
+    def resume(self, *partitions: TopicPartition) -> None: ...
+
+    def report_errant(self, record: SinkRecord, error: Exception) -> None:
+        """Hand a record that cannot be written to the error handling of the connector (KIP-610): the dead
+        letter topic where there is one; raises if `errors.tolerance` is none. The record counts as done."""
+        ...
+
+
+class SinkTask(ABC, Generic[C]):
+    """Writes to the outside: `start`, `open`, then `put` with `pre_commit` in between, then `close`, `stop`.
+
+    Delivery is at least once: after a crash records come again from the last committed offset.
+    """
+
+    @abstractmethod
+    def start(self, context: SinkTaskContext, config: C) -> None: ...
+
+    def open(self, partitions: Iterable[TopicPartition]) -> None:
+        """These partitions are assigned now; their records will come."""
+
+    @abstractmethod
+    def put(self, records: Sequence[SinkRecord]) -> None:
+        """Take records, in offset order within each partition. Also called with an empty sequence, about
+        once a second when there is nothing, so that time-based rotation goes on."""
+
+    def flush(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Make everything taken so far durable. `offsets` are the next offsets to consume."""
+
+    def pre_commit(self, offsets: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        """The next offsets that are safe to commit; override it to commit less than all. Default: `flush`,
+        then all of `offsets`."""
+        self.flush(offsets)
+        return offsets
+
+    def close(self, partitions: Iterable[TopicPartition]) -> None:
+        """These partitions are taken away (or the task stops): drop or finish what is open for them."""
+
+    def stop(self) -> None: ...
