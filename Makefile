@@ -17,10 +17,10 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 demo: setup
-	$(BIN)/python -m configs.demo
+	$(BIN)/python configs/demo/demo.py
 
 demo-kafka: setup
-	$(BIN)/python -m configs.demo --kafka
+	$(BIN)/python configs/demo/demo.py --kafka
 
 test: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q

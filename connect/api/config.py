@@ -192,7 +192,7 @@ def setting(
     """Declare a setting as the default of a `Config` field.
 
     `kind` follows from the annotation (bool, int → INT, float, list[str], SecretStr, else STRING) unless
-    given. `choices`, `at_least` and `at_most` check with Kafka's texts; `check` returns what is wrong or None.
+    given. `choices`, `at_least`, `at_most` check with Kafka's texts; `check` returns what is wrong or None.
     """
     details = {
         "default": default, "importance": importance, "doc": doc, "group": group, "width": width,

@@ -6,7 +6,6 @@ first use; a source that already has JSON, and a sink that only wants JSON, neve
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
@@ -39,16 +38,17 @@ class TopicPartition(NamedTuple):
 class JsonPayload:
     """A value as JSON text: the `payload` that JsonConverter with its default settings would write.
 
-    `decode` turns `json` into the Python value for the record's schema; it runs once, on first use.
-    For a sink's record `json` is exactly what stood in the topic, and is known to be valid JSON.
+    `decode` turns `json` into the Python value for the record's schema; it runs once, on first use, and
+    is None where `value` is given at once. For a sink's record `json` is exactly what stood in the topic:
+    valid JSON, perhaps with line breaks and spaces between its parts.
     """
 
     __slots__ = ("_decode", "_value", "json")
 
-    def __init__(self, json: bytes, decode: Callable[[bytes], Any]) -> None:
+    def __init__(self, json: bytes, decode: Callable[[bytes], Any] | None, value: Any = None) -> None:
         self.json = json
-        self._decode: Callable[[bytes], Any] | None = decode
-        self._value: Any = None
+        self._decode = decode
+        self._value = value
 
     def value(self) -> Any:
         """The Python value."""
@@ -187,8 +187,7 @@ class SinkRecord(ConnectRecord):
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaAndValue(Generic[T]):
+class SchemaAndValue(NamedTuple, Generic[T]):
     """A value with its schema (None: schemaless)."""
 
     schema: Schema | None

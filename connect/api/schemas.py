@@ -5,7 +5,7 @@ A schema says what a value is; the value itself is plain Python:
 | schema type | Python value |
 |---|---|
 | INT8 … INT64 | int |
-| FLOAT32, FLOAT64 | float |
+| FLOAT32, FLOAT64 | float; a FLOAT32 as the shortest decimal that means it: 0.1, not 0.10000000149 |
 | BOOLEAN, STRING, BYTES | bool, str, bytes |
 | ARRAY, MAP | list, dict |
 | STRUCT | dict with the fields' names as keys |
@@ -93,6 +93,10 @@ class Schema:
     def as_optional(self) -> "Schema":
         """The same schema, nullable."""
         return self if self.optional else replace(self, optional=True)
+
+    def with_default(self, value: Any) -> "Schema":
+        """The same schema with a default."""
+        return replace(self, default=value)
 
     def walk(self) -> Iterator["Schema"]:
         """This schema and every schema inside it."""

@@ -1,0 +1,37 @@
+"""The settings of one partition's log: a topic's configs merged with the broker's defaults."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+NO_LIMIT = -1
+FOREVER_MS = 2**63 - 1
+
+
+class TimestampType(Enum):
+    """Whose clock a record's timestamp is from (`message.timestamp.type`)."""
+
+    CREATE_TIME = "CreateTime"
+    LOG_APPEND_TIME = "LogAppendTime"
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """Named after Kafka's topic configs, same defaults. Limits of -1 (NO_LIMIT) mean none."""
+
+    segment_bytes: int = 1024 * 1024 * 1024
+    segment_ms: int = 7 * 24 * 3600 * 1000
+    retention_ms: int = 7 * 24 * 3600 * 1000
+    retention_bytes: int = NO_LIMIT
+    index_interval_bytes: int = 4096
+    max_message_bytes: int = 1024 * 1024 + 12
+    timestamp_type: TimestampType = TimestampType.CREATE_TIME
+    timestamp_before_max_ms: int = FOREVER_MS
+    """How much older than the broker's clock a record may be."""
+    timestamp_after_max_ms: int = 3600 * 1000
+    """How much newer than the broker's clock a record may be."""
+    flush_messages: int = FOREVER_MS
+    """Sync after so many records, whatever the acks."""
+    flush_ms: int = FOREVER_MS
+    """Sync what was written at the latest after that time, whatever the acks."""
+    delete: bool = True
+    """Whether `cleanup.policy` includes delete, so that retention applies."""

@@ -1,0 +1,254 @@
+"""One segment: a `.log` file of whole batches one after the other, and its two indexes."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.log.index import Entry, offset_index, time_index
+from broker.wire.batch import (
+    HEADER_BYTES,
+    MAGIC,
+    NO_TIMESTAMP,
+    BatchHeader,
+    InvalidBatch,
+    check_crc,
+    read_header,
+)
+
+SCAN_BYTES = 1024 * 1024
+LOOKUP_BYTES = 8 * 1024
+
+RELATIVE_OFFSET_MAX = 2**31 - 1
+
+
+class SegmentFile:
+    """An open `.log` file. It is closed when the last slice that somebody still sends is gone."""
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        self.path = path
+        self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o644)
+
+    def __del__(self) -> None:
+        if hasattr(self, "fd"):
+            os.close(self.fd)
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlice:
+    """`length` bytes of a segment from `position` on; they never change."""
+
+    file: SegmentFile
+    position: int
+    length: int
+
+    def read(self) -> bytes:
+        return os.pread(self.file.fd, self.length, self.position)
+
+
+class Segment:
+    """`base_offset` names it; `size` is the bytes of whole batches; `next_offset` follows the last one."""
+
+    __slots__ = (
+        "_bytes_since_index",
+        "_index_interval_bytes",
+        "base_offset",
+        "file",
+        "first_timestamp",
+        "max_timestamp",
+        "max_timestamp_offset",
+        "next_offset",
+        "offset_index",
+        "size",
+        "time_index",
+    )
+
+    def __init__(self, directory: Path, base_offset: int, *, index_interval_bytes: int, create: bool) -> None:
+        stem = directory / f"{base_offset:020d}"
+        self.base_offset = base_offset
+        self.file = SegmentFile(stem.with_suffix(".log"), create=create)
+        self.offset_index = offset_index(stem.with_suffix(".index"))
+        self.time_index = time_index(stem.with_suffix(".timeindex"))
+        self.size = os.fstat(self.file.fd).st_size
+        self.next_offset = base_offset
+        self.first_timestamp = NO_TIMESTAMP
+        self.max_timestamp = NO_TIMESTAMP
+        self.max_timestamp_offset = base_offset
+        self._index_interval_bytes = index_interval_bytes
+        self._bytes_since_index = 0
+
+    # --- writing ---
+
+    def append(self, batch: memoryview, header: BatchHeader) -> None:
+        """Write a batch whose offsets are assigned. OSError leaves the file as it was."""
+        position = self.size
+        written = 0
+        try:
+            while written < len(batch):
+                written += os.pwrite(self.file.fd, batch[written:] if written else batch, position + written)
+        except OSError:
+            os.ftruncate(self.file.fd, position)
+            raise
+        self.add_to_indexes(position, header)
+        self.size = position + written
+
+    def add_to_indexes(self, position: int, header: BatchHeader) -> None:
+        """Take note of a batch that is in the file at `position`."""
+        if header.max_timestamp > self.max_timestamp:
+            self.max_timestamp = header.max_timestamp
+            self.max_timestamp_offset = header.base_offset
+        if position == 0:
+            self.first_timestamp = header.max_timestamp
+        elif self._bytes_since_index > self._index_interval_bytes:
+            self.offset_index.append(header.base_offset - self.base_offset, position)
+            self.index_max_timestamp()
+            self._bytes_since_index = 0
+        self._bytes_since_index += header.batch_bytes
+        self.next_offset = header.last_offset + 1
+
+    def index_max_timestamp(self) -> None:
+        last = self.time_index.last()
+        if self.max_timestamp > (last[0] if last else NO_TIMESTAMP):
+            self.time_index.append(self.max_timestamp, self.max_timestamp_offset - self.base_offset)
+
+    def seal(self) -> None:
+        """No more batches will come: the time index ends with the largest timestamp."""
+        self.index_max_timestamp()
+        self.offset_index.flush()
+        self.time_index.flush()
+
+    # --- opening ---
+
+    @property
+    def indexes_are_sane(self) -> bool:
+        """Whether the index files can be what was written; `_batches_from` and searches look closer."""
+        for index in (self.offset_index, self.time_index):
+            if not index.is_whole:
+                return False
+        offset_entry, time_entry = self.offset_index.last(), self.time_index.last()
+        if offset_entry and not (offset_entry[0] >= 0 and 0 < offset_entry[1] < self.size):
+            return False
+        return time_entry is None or time_entry[1] >= 0
+
+    def resume_indexes(self, offset: int) -> int:
+        """Forget what the indexes say of `offset` and later; the position of the last batch they keep.
+
+        From there on the batches have to be added again (`add_to_indexes`).
+        """
+        if self.indexes_are_sane:
+            self.offset_index.keep(self.offset_index.count_below(offset - self.base_offset, field=0))
+        else:
+            self.offset_index.keep(0)
+        last = self.offset_index.last()
+        try:
+            for position, header in self._batches_from(last):
+                if position == 0:
+                    break
+                self.next_offset = header.base_offset
+                self.first_timestamp = next(self.batches(0))[1].max_timestamp
+                self.time_index.keep(
+                    self.time_index.count_below(header.base_offset - self.base_offset, field=1)
+                )
+                self.load_max_timestamp()
+                return position
+        except InvalidBatch:
+            pass  # then the indexes are made anew, and the reading will find what is wrong
+        self.offset_index.keep(0)
+        self.time_index.keep(0)
+        return 0
+
+    def load_max_timestamp(self) -> None:
+        newest = self.time_index.last()
+        if newest is not None:
+            self.max_timestamp = newest[0]
+            self.max_timestamp_offset = self.base_offset + newest[1]
+
+    def rebuild_indexes(self) -> None:
+        """Make the indexes anew from the headers. Raises InvalidBatch when the segment is damaged."""
+        self.offset_index.unlink()
+        self.time_index.unlink()
+        self.offset_index.keep(0)
+        self.time_index.keep(0)
+        self.max_timestamp = NO_TIMESTAMP
+        self._bytes_since_index = 0
+        for position, header in self.batches(0):
+            self.add_to_indexes(position, header)
+        self.index_max_timestamp()
+
+    # --- reading ---
+
+    def batches(
+        self, position: int, end: int | None = None, *, verify: bool = False, chunk_bytes: int = SCAN_BYTES
+    ) -> Iterator[tuple[int, BatchHeader]]:
+        """Positions and headers of the batches from `position` (a batch's start) on.
+
+        Raises InvalidBatch where something is not a whole batch; with `verify` the CRC counts, too.
+        """
+        end = self.size if end is None else end
+        chunk, chunk_start = memoryview(b""), position
+        while position < end:
+            have = chunk_start + len(chunk) - position
+            need = HEADER_BYTES
+            if have >= need:
+                header = read_header(chunk, position - chunk_start)
+                if header.batch_bytes < HEADER_BYTES or header.magic != MAGIC:
+                    raise InvalidBatch(f"no batch header at position {position}")
+                if position + header.batch_bytes > end:
+                    raise InvalidBatch(f"the batch at position {position} is cut")
+                need = header.batch_bytes if verify else HEADER_BYTES
+                if have >= need:
+                    if verify:
+                        start = position - chunk_start
+                        check_crc(chunk[start : start + need], header)
+                    yield position, header
+                    position += header.batch_bytes
+                    if position > chunk_start + len(chunk):
+                        chunk, chunk_start = memoryview(b""), position
+                    continue
+            size = min(max(need, chunk_bytes), end - position)
+            chunk, chunk_start = memoryview(os.pread(self.file.fd, size, position)), position
+            if len(chunk) < need:
+                raise InvalidBatch(f"{len(chunk)} bytes at position {position} are too few for a batch")
+
+    def position_of(self, offset: int) -> tuple[int, BatchHeader] | None:
+        """Where the batch that has `offset` starts, or the first one after it; None beyond the end."""
+        entry = self.offset_index.floor(offset - self.base_offset, field=0)
+        for position, header in self._batches_from(entry):
+            if header.last_offset >= offset:
+                return position, header
+        return None
+
+    def _batches_from(self, entry: Entry | None) -> Iterator[tuple[int, BatchHeader]]:
+        """The batches from an entry of the offset index on, which is not believed blindly."""
+        relative_offset, start = entry or (None, 0)
+        for position, header in self.batches(start, chunk_bytes=LOOKUP_BYTES):
+            if position == start and relative_offset not in (None, header.base_offset - self.base_offset):
+                raise InvalidBatch(f"the index is wrong about position {position}")
+            yield position, header
+
+    def whole_batches_end(self, start: int, limit: int) -> tuple[int, int]:
+        """The end of the last batch that ends at `limit` or before, and the offset after it.
+
+        `start` is a batch's position. When not even that batch fits, its end counts.
+        """
+        entry = self.offset_index.floor(limit, field=1)
+        if entry is not None and entry[1] > start:
+            batches, end = self._batches_from(entry), entry[1]
+        else:
+            batches, end = self.batches(start, chunk_bytes=LOOKUP_BYTES), start
+        next_offset = -1
+        for position, header in batches:
+            batch_end = position + header.batch_bytes
+            if batch_end > limit and position > start:
+                return position, header.base_offset
+            end, next_offset = batch_end, header.last_offset + 1
+            if batch_end > limit:
+                break
+        return end, next_offset
+
+    def unlink(self) -> None:
+        """Remove the files; slices that are being sent stay readable. The log goes first: indexes alone
+        mean nothing, and are cleared away at the next start."""
+        self.file.path.unlink(missing_ok=True)
+        self.offset_index.unlink()
+        self.time_index.unlink()

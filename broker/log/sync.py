@@ -1,0 +1,82 @@
+"""Group commit: one sync for all that was written while the one before was under way.
+
+A Produce with `acks=all` is answered when its window's sync has run. Windows follow each other: what
+arrives during a sync waits for the next one and shares it with all that arrive meanwhile, so the disk
+sets the pace and nobody waits longer than two syncs.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from broker.log.partition_log import PartitionLog, SyncJob
+
+SYNC_THREADS = 4
+"""File systems merge the journal commits of syncs that run at the same time."""
+
+Done = Callable[[], None]
+
+
+class GroupCommit:
+    """Lives on one event loop; the syncs run in threads of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="log-sync")
+        self._logs: dict[PartitionLog, None] = {}
+        self._waiting: list[Done] = []
+        self._busy = False
+
+    def after_sync(self, logs: Iterable[PartitionLog], done: Done | None = None) -> None:
+        """Call `done` when all that is now written to `logs` is durable, or a log is offline (`failure`)."""
+        self._logs.update(dict.fromkeys(logs))
+        if done is not None:
+            self._waiting.append(done)
+        if not self._busy:
+            self._busy = True
+            # Not at once: the requests that came with this one shall be in the same window.
+            self._loop.call_soon(self._start_window)
+
+    async def sync(self, logs: Iterable[PartitionLog]) -> None:
+        """Wait until all that is now written to `logs` is durable."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self.after_sync(logs, lambda: None if future.done() else future.set_result(None))
+        await future
+
+    def close(self) -> None:
+        """Wait for the threads; call it when no window is under way."""
+        self._threads.shutdown()
+
+    def _start_window(self) -> None:
+        jobs = [log.begin_sync() for log in self._logs if not log.is_synced]
+        done, self._waiting = self._waiting, []
+        self._logs = {}
+        if not jobs:
+            self._finish_window(jobs, done)
+            return
+        shares = [jobs[start::SYNC_THREADS] for start in range(min(SYNC_THREADS, len(jobs)))]
+        missing = len(shares)
+
+        def share_done() -> None:
+            nonlocal missing
+            missing -= 1
+            if not missing:
+                self._finish_window(jobs, done)
+
+        def run(share: list[SyncJob]) -> None:
+            for job in share:
+                job.run()
+            self._loop.call_soon_threadsafe(share_done)
+
+        for share in shares:
+            self._threads.submit(run, share)
+
+    def _finish_window(self, jobs: list[SyncJob], done: list[Done]) -> None:
+        for job in jobs:
+            job.log.finish_sync(job)
+        for callback in done:
+            callback()
+        if self._logs or self._waiting:
+            self._loop.call_soon(self._start_window)
+        else:
+            self._busy = False

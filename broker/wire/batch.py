@@ -1,0 +1,112 @@
+"""The header of a record batch (format version 2), read and patched in place; records are never looked at.
+
+Layout, big-endian, https://kafka.apache.org/documentation/#recordbatch:
+
+    0 base_offset i64   8 batch_length i32 (bytes after this field)   12 partition_leader_epoch i32
+    16 magic i8         17 crc u32 (CRC-32C of all from 21 on)        21 attributes i16
+    23 last_offset_delta i32   27 base_timestamp i64   35 max_timestamp i64   43 producer_id i64
+    51 producer_epoch i16      53 base_sequence i32    57 records_count i32   61 records
+"""
+
+import struct
+from dataclasses import dataclass
+
+from crc32c import crc32c
+
+BATCH_OVERHEAD = 12
+"""Bytes up to and with `batch_length`, which does not count them."""
+
+HEADER_BYTES = 61
+MAGIC = 2
+RECORD_BYTES_MIN = 7
+"""An uncompressed record with nothing in it: length, attributes, four varints of zero, header count."""
+
+CODEC_MASK = 0x07
+LOG_APPEND_TIME_FLAG = 0x08
+TRANSACTIONAL_FLAG = 0x10
+CONTROL_FLAG = 0x20
+
+NO_PRODUCER_ID = -1
+NO_TIMESTAMP = -1
+
+_HEADER = struct.Struct(">qiibIhiqqqhii")
+_OFFSET_AND_LENGTH = struct.Struct(">qi")
+_BASE_OFFSET = struct.Struct(">q")
+_INT32 = struct.Struct(">i")
+_UINT32 = struct.Struct(">I")
+_ATTRIBUTES = struct.Struct(">h")
+_MAX_TIMESTAMP = struct.Struct(">q")
+
+
+class InvalidBatch(Exception):
+    """The bytes are no intact record batch. The message says what is wrong."""
+
+
+@dataclass(slots=True)
+class BatchHeader:
+    """A header's fields. `batch_bytes` is the size of the whole batch, this header included."""
+
+    base_offset: int
+    batch_bytes: int
+    partition_leader_epoch: int
+    magic: int
+    crc: int
+    attributes: int
+    last_offset_delta: int
+    base_timestamp: int
+    max_timestamp: int
+    producer_id: int
+    producer_epoch: int
+    base_sequence: int
+    records_count: int
+
+    @property
+    def last_offset(self) -> int:
+        return self.base_offset + self.last_offset_delta
+
+    @property
+    def compression(self) -> int:
+        """0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd."""
+        return self.attributes & CODEC_MASK
+
+    @property
+    def is_transactional(self) -> bool:
+        return bool(self.attributes & TRANSACTIONAL_FLAG)
+
+    @property
+    def is_control(self) -> bool:
+        return bool(self.attributes & CONTROL_FLAG)
+
+
+def read_header(data: memoryview | bytes, position: int = 0) -> BatchHeader:
+    """The header at `position`. Nothing is checked but that 61 bytes are there (InvalidBatch)."""
+    if len(data) - position < HEADER_BYTES:
+        raise InvalidBatch(f"{len(data) - position} bytes are too few for a record batch")
+    base_offset, length, *fields = _HEADER.unpack_from(data, position)
+    return BatchHeader(base_offset, length + BATCH_OVERHEAD, *fields)
+
+
+def check_crc(batch: memoryview, header: BatchHeader) -> None:
+    """Raise InvalidBatch unless `batch` is exactly the whole batch of `header`, undamaged."""
+    if header.magic != MAGIC:
+        raise InvalidBatch(f"magic {header.magic} instead of {MAGIC}")
+    if header.batch_bytes != len(batch):
+        raise InvalidBatch(f"the batch says {header.batch_bytes} bytes, {len(batch)} are there")
+    crc = crc32c(batch[21:])
+    if crc != header.crc:
+        raise InvalidBatch(f"stored crc {header.crc:#010x}, computed {crc:#010x}")
+
+
+def assign_offset(batch: memoryview, base_offset: int, leader_epoch: int) -> None:
+    """Write where the batch goes; the CRC does not cover these fields."""
+    _BASE_OFFSET.pack_into(batch, 0, base_offset)
+    _INT32.pack_into(batch, 12, leader_epoch)
+
+
+def stamp_append_time(batch: memoryview, header: BatchHeader, now_ms: int) -> None:
+    """Make `now_ms` the timestamp of all records (`message.timestamp.type=LogAppendTime`)."""
+    header.attributes |= LOG_APPEND_TIME_FLAG
+    header.max_timestamp = now_ms
+    _ATTRIBUTES.pack_into(batch, 21, header.attributes)
+    _MAX_TIMESTAMP.pack_into(batch, 35, now_ms)
+    _UINT32.pack_into(batch, 17, crc32c(batch[21:]))

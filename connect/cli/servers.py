@@ -1,0 +1,45 @@
+"""Where the servers are: options and environment first, then ./millstream-data, then the usual ports."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DATA_DIR = Path("millstream-data")
+KAFKA_PORT = 9092
+REST_PORT = 8083
+
+Bootstrap = Annotated[
+    str | None,
+    typer.Option(
+        "--bootstrap", "-b", envvar="MILLSTREAM_BOOTSTRAP", metavar="HOST:PORT",
+        help="The Kafka brokers; without it those of ./millstream-data, else 127.0.0.1:9092.",
+        show_default=False,
+    ),
+]  # fmt: skip
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url", "-u", envvar="MILLSTREAM_URL", metavar="URL",
+        help="The worker's REST API; without it that of ./millstream-data, else http://127.0.0.1:8083.",
+        show_default=False,
+    ),
+]  # fmt: skip
+
+
+def bootstrap_servers(given: str | None) -> str:
+    return given or f"127.0.0.1:{_running('kafka', KAFKA_PORT)}"
+
+
+def worker_url(given: str | None) -> str:
+    return (given or f"http://127.0.0.1:{_running('rest', REST_PORT)}").rstrip("/")
+
+
+def _running(which: str, otherwise: int) -> int:
+    """The port that a running `millstream up` of this directory told."""
+    try:
+        ports = json.loads((DATA_DIR / "ports.json").read_text())
+        return int(ports[which])
+    except (OSError, ValueError, KeyError, TypeError):
+        return otherwise

@@ -1,0 +1,299 @@
+"""`millstream up`: broker and worker as two child processes, kept running until told to stop.
+
+It runs as `python -m connect.cli.supervisor OPTIONS-AS-JSON` and imports little, because it stays as long
+as the other two. Both ports are held from the start: they are known before anybody listens, so broker and
+worker start side by side, and a child that is started again finds its port free.
+"""
+
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from connect.cli.logformat import wants_json
+
+HOST = "127.0.0.1"
+STOP_SECONDS = {"worker": 6.5, "broker": 3.0}  # 10 s in all, with a margin
+BACKOFF_SECONDS_MAX = 30.0
+STEADY_SECONDS = 30.0  # who ran this long starts again without a delay
+START_ATTEMPTS_MAX = 3
+USAGE = 2
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+
+
+class Refused(Exception):
+    """`up` cannot start as asked; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `millstream up` was told; paths as given, 0 for any free port."""
+
+    data_dir: str
+    kafka_port: int
+    rest_port: int
+    broker_config: str | None = None
+    worker_config: str | None = None
+    connectors: str | None = None
+
+
+@dataclass(slots=True)
+class Child:
+    """One of the two processes and how it has fared. Times are of the monotonic clock."""
+
+    name: str
+    command: list[str]
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    start_at: float | None = 0.0
+    failures: int = 0
+
+
+def log(level: str, event: str, **fields: Any) -> None:
+    """One line in the shape of the children's logs (connect/cli/logs.py), without importing structlog."""
+    now = time.time()
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
+    if wants_json():
+        line = json.dumps(
+            {"timestamp": stamp, "level": level, "event": event, "logger": "millstream", **fields}
+        )
+    else:
+        line = f"{stamp} [{level:<8}] {event:<30} " + " ".join(f"{k}={v}" for k, v in fields.items())
+    sys.stderr.write(line + "\n")
+
+
+def hold_port(port: int, option: str) -> socket.socket:
+    """A socket that is bound to the port but does not listen, so that nobody else is given that port.
+
+    The child binds it once more: with SO_REUSEADDR on both that is allowed while only one of them listens.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind((HOST, port))
+    except OSError as exc:
+        held.close()
+        if exc.errno != errno.EADDRINUSE:
+            raise Refused(f"cannot use port {port} of {HOST}: {exc.strerror} ({option})") from None
+        raise Refused(
+            f"port {port} of {HOST} is in use: end what listens there, or choose another port with {option} "
+            "(0 takes any free one)"
+        ) from None
+    return held
+
+
+def lock_data_dir(data_dir: Path) -> TextIO:
+    """Make the directory and lock it for this process; the lock ends with the process."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / ".up.lock").open("a+")
+    except OSError as exc:
+        raise Refused(f"cannot use data directory {data_dir}: {exc.strerror} (--data-dir)") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip()
+        raise Refused(
+            f"data directory {data_dir} is in use by `millstream up` with process id {holder}: "
+            "stop that one, or choose another directory with --data-dir"
+        ) from None
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
+
+
+def _end_with(parent: int) -> Callable[[], None]:
+    """What a child does before it becomes its program: ask the kernel to be killed when `parent` dies."""
+
+    def ask() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before prctl
+            os._exit(1)
+
+    return ask
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Starts the children, starts again those that die, and stops them in order."""
+
+    children: list[Child]
+    announce: Callable[[], None]
+    wakeup: socket.socket
+    ready: int
+    ready_for_child: int
+    began_at: float = field(default_factory=time.monotonic)
+    announced: bool = False
+
+    def run(self) -> int:
+        """Until a signal to stop; the exit code."""
+        while True:
+            for child in self.children:
+                if child.start_at is not None and time.monotonic() >= child.start_at:
+                    self._start(child)
+            if self._wait() & {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}:
+                return self._stop()
+            for child in self.children:
+                code = child.process.poll() if child.process else None
+                if code is not None:
+                    verdict = self._died(child, code)
+                    if verdict is not None:
+                        self._stop()
+                        return verdict
+
+    def _start(self, child: Child) -> None:
+        child.start_at = None
+        child.started_at = time.monotonic()
+        child.process = subprocess.Popen(
+            child.command,
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr,
+            pass_fds=(self.ready_for_child,) if child.name == "worker" else (),
+            # Ctrl-C in a terminal goes to a whole session; the order of stopping is ours.
+            start_new_session=True,
+            preexec_fn=_end_with(os.getpid()),
+        )
+
+    def _wait(self) -> set[int]:
+        """Sleep until something happens; the signals that came."""
+        starts = [child.start_at for child in self.children if child.start_at is not None]
+        timeout = max(0.0, min(starts) - time.monotonic()) if starts else None
+        wakeup = self.wakeup.fileno()
+        readable, _, _ = select.select([wakeup, self.ready], [], [], timeout)
+        if self.ready in readable:
+            os.read(self.ready, 64)
+            self._is_ready()
+        return set(os.read(wakeup, 64)) if wakeup in readable else set()
+
+    def _is_ready(self) -> None:
+        if not self.announced:
+            self.announced = True
+            self.announce()
+            log("info", "ready", seconds=round(time.monotonic() - self.began_at, 3))
+
+    def _died(self, child: Child, code: int) -> int | None:
+        """Plan the next start; or the exit code of us all, if there is no point in one."""
+        ended = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        ran_seconds = time.monotonic() - child.started_at
+        child.process = None
+        child.failures = 1 if ran_seconds >= STEADY_SECONDS else child.failures + 1
+        if not self.announced and code == USAGE:
+            return USAGE  # it has said why
+        if not self.announced and child.failures >= START_ATTEMPTS_MAX:
+            log("error", f"the {child.name} does not start", ended=ended, attempts=child.failures)
+            return 1
+        delay = min(0.1 * 2 ** (child.failures - 1), BACKOFF_SECONDS_MAX)
+        child.start_at = time.monotonic() + delay
+        log("error", f"the {child.name} ended, it is started again", ended=ended, in_seconds=delay)
+        return None
+
+    def _stop(self) -> int:
+        """The worker first, so that its tasks can still write; exit code 0 if both ended by themselves."""
+        clean = True
+        for child in reversed(self.children):
+            process = child.process
+            if process is None or process.poll() is not None:
+                continue
+            process.terminate()
+            if not self._wait_for_end(process, STOP_SECONDS[child.name]):
+                log("error", f"the {child.name} did not stop in time and was killed")
+                clean = False
+                process.kill()
+                process.wait()
+        log("info", "stopped")
+        return 0 if clean else 1
+
+    def _wait_for_end(self, process: subprocess.Popen[bytes], seconds: float) -> bool:
+        """True once it ended; False when time is over, or when a second Ctrl-C says not to wait."""
+        deadline = time.monotonic() + seconds
+        while process.poll() is None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            readable, _, _ = select.select([self.wakeup], [], [], left)
+            if readable and set(os.read(self.wakeup.fileno(), 64)) & {signal.SIGTERM, signal.SIGINT}:
+                return False
+        return True
+
+
+def _announcement(data_dir: Path, kafka_port: int, rest_port: int) -> Callable[[], None]:
+    def announce() -> None:
+        ports = data_dir / "ports.json"
+        draft = ports.with_suffix(".json.new")
+        draft.write_text(json.dumps({"kafka": kafka_port, "rest": rest_port}) + "\n")
+        draft.replace(ports)
+        sys.stdout.write(f"Kafka  {HOST}:{kafka_port}\nREST   http://{HOST}:{rest_port}\n")
+        sys.stdout.flush()
+
+    return announce
+
+
+def _commands(options: Options, kafka_port: int, rest_port: int, ready: int) -> list[Child]:
+    broker = [
+        "broker.app",
+        "--data-dir",
+        str(Path(options.data_dir) / "broker"),
+        "--kafka-port",
+        str(kafka_port),
+    ]
+    if options.broker_config:
+        broker += ["--config", options.broker_config]
+    worker = ["connect.cli.worker_process", "--bootstrap", f"{HOST}:{kafka_port}"]
+    worker += ["--rest-port", str(rest_port), "--ready-fd", str(ready)]
+    if options.connectors:
+        worker += ["--connectors", options.connectors]
+    if options.worker_config:
+        worker += [options.worker_config]
+    python = [sys.executable, "-m"]
+    return [Child("broker", python + broker), Child("worker", python + worker)]
+
+
+def _catch_signals() -> socket.socket:
+    """From now on signals are bytes in the socket that this returns, each its number."""
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.fileno())
+    writer.detach()  # stays open for as long as the process
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    return reader
+
+
+def main(arguments: str) -> int:
+    options = Options(**json.loads(arguments))
+    try:
+        data_dir = Path(options.data_dir)
+        lock = lock_data_dir(data_dir)
+        (data_dir / "ports.json").unlink(missing_ok=True)
+        held = [hold_port(options.kafka_port, "--kafka-port"), hold_port(options.rest_port, "--rest-port")]
+    except Refused as exc:
+        sys.stderr.write(f"millstream: {exc}\n")
+        return USAGE
+    kafka_port, rest_port = (each.getsockname()[1] for each in held)
+    wakeup = _catch_signals()
+    ready, ready_for_child = os.pipe()
+    children = _commands(options, kafka_port, rest_port, ready_for_child)
+    announce = _announcement(data_dir, kafka_port, rest_port)
+    try:
+        return Supervisor(children, announce, wakeup, ready, ready_for_child).run()
+    finally:
+        (data_dir / "ports.json").unlink(missing_ok=True)
+        lock.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

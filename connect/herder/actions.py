@@ -1,0 +1,91 @@
+"""What the herder wants done; the worker does it, in order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from connect.herder.states import State, TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A state to be shown, and why it failed."""
+
+    state: State
+    trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MakeTaskConfigs:
+    """Ask the connector for its task configs; answer with `on_task_configs` or `on_connector_failed`."""
+
+    name: str
+    config: Mapping[str, str | None]
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class WriteTaskConfigs:
+    """Write these to the config topic, the commit record last."""
+
+    name: str
+    tasks: Sequence[Mapping[str, str | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class StartTask:
+    task: TaskId
+    config: Mapping[str, str | None]
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PauseTask:
+    task: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeTask:
+    task: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class StopTask:
+    """Ask it to finish what it has and to end."""
+
+    task: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class KillTask:
+    """It did not end in its time."""
+
+    task: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class ShowConnector:
+    """Write the status of a connector; None: it is gone, and so are its active topics."""
+
+    name: str
+    status: Status | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShowTask:
+    """Write the status of a task; None: it is gone."""
+
+    task: TaskId
+    status: Status | None
+
+
+Action = (
+    MakeTaskConfigs
+    | WriteTaskConfigs
+    | StartTask
+    | PauseTask
+    | ResumeTask
+    | StopTask
+    | KillTask
+    | ShowConnector
+    | ShowTask
+)

@@ -1,0 +1,335 @@
+"""Decides what runs: desired state (config topic, restart requests) and actual state (task processes) in,
+actions out. No I/O and no clock; whoever drives it feeds events and then asks `decide(now_ms)`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from connect.herder.actions import (
+    Action,
+    KillTask,
+    MakeTaskConfigs,
+    PauseTask,
+    ResumeTask,
+    ShowConnector,
+    ShowTask,
+    StartTask,
+    Status,
+    StopTask,
+    WriteTaskConfigs,
+)
+from connect.herder.backoff import RestartPolicy
+from connect.herder.config_state import (
+    ConfigChanged,
+    ConfigState,
+    ConnectorRemoved,
+    Properties,
+    RestartRequested,
+    TargetChanged,
+)
+from connect.herder.states import State, TargetState, TaskId
+
+
+class Phase(StrEnum):
+    """Where a task's process is."""
+
+    WAITING = "WAITING"  # no process; to be started
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    STOPPING = "STOPPING"
+    FAILED = "FAILED"  # no process; to be started after a while
+
+
+TRANSITIONS: Final[Mapping[Phase, frozenset[Phase]]] = {
+    Phase.WAITING: frozenset({Phase.STARTING}),
+    Phase.STARTING: frozenset({Phase.RUNNING, Phase.PAUSED, Phase.STOPPING, Phase.WAITING, Phase.FAILED}),
+    Phase.RUNNING: frozenset({Phase.PAUSED, Phase.STOPPING, Phase.WAITING, Phase.FAILED}),
+    Phase.PAUSED: frozenset({Phase.RUNNING, Phase.STOPPING, Phase.WAITING, Phase.FAILED}),
+    Phase.STOPPING: frozenset({Phase.WAITING}),
+    Phase.FAILED: frozenset({Phase.WAITING}),
+}
+_WITH_PROCESS: Final = frozenset({Phase.STARTING, Phase.RUNNING, Phase.PAUSED})
+
+
+@dataclass(slots=True)
+class _Task:
+    id: TaskId
+    phase: Phase = Phase.WAITING
+    config: Mapping[str, str | None] | None = None  # of the process, or of the one before
+    told_to_pause: bool = False
+    restart_requested: bool = False
+    failures: int = 0
+    running_since_ms: int | None = None
+    restart_at_ms: int | None = None
+    kill_at_ms: int | None = None
+    status: Status | None = None
+
+    def become(self, phase: Phase) -> None:
+        assert phase in TRANSITIONS[self.phase], f"task {self.id}: {self.phase} -> {phase}"
+        self.phase = phase
+
+
+@dataclass(slots=True)
+class _Connector:
+    revision: int = 1  # counts what makes new task configs necessary
+    made_revision: int = 0  # that the task configs were made for
+    asked_revision: int = 0  # that they were asked for
+    failures: int = 0
+    retry_at_ms: int | None = None
+    status: Status | None = None
+
+
+class Herder:
+    """The decisions for one worker. `policy_of` reads the restart policy from a connector's config."""
+
+    def __init__(self, policy_of: Callable[[Properties], RestartPolicy], stop_timeout_ms: int) -> None:
+        self.config = ConfigState()
+        self._policy_of = policy_of
+        self._stop_timeout_ms = stop_timeout_ms
+        self._connectors: dict[str, _Connector] = {}
+        self._tasks: dict[TaskId, _Task] = {}
+        self._actions: list[Action] = []
+        self._shutting_down = False
+
+    # What is known
+
+    def connector_status(self, name: str) -> Status | None:
+        connector = self._connectors.get(name)
+        return connector.status if connector is not None else None
+
+    def task_status(self, task_id: TaskId) -> Status | None:
+        task = self._tasks.get(task_id)
+        return task.status if task is not None else None
+
+    def tasks_of(self, name: str) -> list[TaskId]:
+        return sorted(task for task in self._tasks if task.connector == name)
+
+    @property
+    def processes(self) -> list[TaskId]:
+        """The tasks that have a process now, or one that is about to end."""
+        return [task.id for task in self._tasks.values() if task.phase not in (Phase.WAITING, Phase.FAILED)]
+
+    # Events
+
+    def on_config_record(self, key: str, value: Any) -> None:
+        """A record of the config topic."""
+        former = dict(self.config.targets)
+        change = self.config.apply(key, value)
+        if isinstance(change, ConfigChanged):
+            self._renew(change.name)
+        elif isinstance(change, TargetChanged):
+            now = self.config.target(change.name)
+            if now is TargetState.STARTED and former.get(change.name, now) is not now:
+                self._renew(change.name)
+        elif isinstance(change, RestartRequested):
+            self.restart_connector(change.name, change.include_tasks, change.only_failed)
+        elif isinstance(change, ConnectorRemoved):
+            self._connectors.setdefault(change.name, _Connector())
+
+    def restart_connector(self, name: str, include_tasks: bool, only_failed: bool) -> None:
+        """Ask the connector anew for its task configs; restart its tasks where `include_tasks`."""
+        plan_connector, plan_tasks = self.restart_plan(name, include_tasks, only_failed)
+        if plan_connector:
+            self._renew(name)
+        for task_id in plan_tasks:
+            self.restart_task(task_id)
+
+    def restart_plan(
+        self, name: str, include_tasks: bool, only_failed: bool
+    ) -> tuple[bool, list[TaskId]]:
+        """Whether the connector would be restarted, and which tasks."""
+
+        def matches(status: Status | None) -> bool:
+            return not only_failed or (status is not None and status.state is State.FAILED)
+
+        tasks = [task for task in self.tasks_of(name) if include_tasks and matches(self.task_status(task))]
+        return matches(self.connector_status(name)), tasks
+
+    def restart_task(self, task_id: TaskId) -> None:
+        task = self._tasks[task_id]
+        task.restart_requested = True
+        task.failures = 0
+        self._show_task(task, Status(State.RESTARTING))
+
+    def on_task_configs(self, name: str, revision: int, tasks: Sequence[Mapping[str, str | None]]) -> None:
+        """The answer to `MakeTaskConfigs`."""
+        connector = self._connectors.get(name)
+        if connector is None or connector.revision != revision or name not in self.config.connectors:
+            return
+        connector.made_revision = revision
+        connector.failures = 0
+        if self.config.target(name) is not TargetState.STARTED:
+            connector.asked_revision = connector.made_revision = 0
+            return
+        if list(tasks) != self.config.tasks.get(name, []):
+            self._actions.append(WriteTaskConfigs(name, tasks))
+        self._show_connector(name, connector, Status(State.RUNNING))
+
+    def on_connector_failed(self, name: str, revision: int, trace: str, now_ms: int) -> None:
+        """The connector could not say its task configs, or they could not be written."""
+        connector = self._connectors.get(name)
+        if connector is None or connector.revision != revision:
+            return
+        connector.failures += 1
+        policy = self._policy_of(self.config.connectors.get(name, {}))
+        delay_ms = policy.delay_ms(connector.failures)
+        connector.made_revision = connector.asked_revision = 0
+        connector.retry_at_ms = None if delay_ms is None else now_ms + delay_ms
+        if delay_ms is None:
+            connector.made_revision = connector.revision
+        note = _restart_note("connector", connector.failures, policy, delay_ms)
+        self._show_connector(name, connector, Status(State.FAILED, f"{trace}\n{note}"))
+
+    def on_task_running(self, task_id: TaskId, now_ms: int) -> None:
+        task = self._tasks.get(task_id)
+        if task is not None and task.phase in (Phase.STARTING, Phase.PAUSED):
+            task.become(Phase.RUNNING)
+            task.running_since_ms = now_ms
+            self._show_task(task, Status(State.RUNNING))
+
+    def on_task_paused(self, task_id: TaskId) -> None:
+        task = self._tasks.get(task_id)
+        if task is not None and task.phase in (Phase.STARTING, Phase.RUNNING):
+            task.become(Phase.PAUSED)
+            self._show_task(task, Status(State.PAUSED))
+
+    def on_task_exited(self, task_id: TaskId, trace: str | None, now_ms: int) -> None:
+        """The process of a task is gone; `trace` says why unless it ended as it should."""
+        task = self._tasks[task_id]
+        policy = self._policy_of(self.config.connectors.get(task_id.connector, {}))
+        since, task.running_since_ms, task.kill_at_ms = task.running_since_ms, None, None
+        if task.phase is Phase.STOPPING or trace is None:
+            task.become(Phase.WAITING)
+            if self._shutting_down:
+                self._show_task(task, Status(State.UNASSIGNED))
+            return
+        if since is not None and now_ms - since >= policy.longest_ms:
+            task.failures = 0
+        task.failures += 1
+        delay_ms = policy.delay_ms(task.failures)
+        task.restart_at_ms = None if delay_ms is None else now_ms + delay_ms
+        task.become(Phase.FAILED)
+        note = _restart_note("task", task.failures, policy, delay_ms)
+        self._show_task(task, Status(State.FAILED, f"{trace}\n{note}"))
+
+    def shut_down(self) -> None:
+        """From now on nothing is started and everything is stopped."""
+        self._shutting_down = True
+
+    # Decisions
+
+    def decide(self, now_ms: int) -> list[Action]:
+        """What is to be done now."""
+        if not self._shutting_down:
+            for name in list(self._connectors.keys() | self.config.connectors.keys()):
+                self._decide_connector(name, now_ms)
+        desired = dict(self._desired())
+        for task_id in desired:
+            self._tasks.setdefault(task_id, _Task(task_id))
+        for task in list(self._tasks.values()):
+            self._decide_task(task, desired.get(task.id), now_ms)
+        actions, self._actions = self._actions, []
+        return actions
+
+    def next_wakeup_ms(self) -> int | None:
+        """When `decide` is due even if nothing happens."""
+        times = [task.kill_at_ms for task in self._tasks.values() if task.phase is Phase.STOPPING]
+        times += [task.restart_at_ms for task in self._tasks.values() if task.phase is Phase.FAILED]
+        times += [c.retry_at_ms for c in self._connectors.values() if c.made_revision != c.revision]
+        return min((time for time in times if time is not None), default=None)
+
+    def _desired(self) -> Iterator[tuple[TaskId, Mapping[str, str | None]]]:
+        if self._shutting_down:
+            return
+        for name in self.config.connectors:
+            if self.config.target(name) is not TargetState.STOPPED:
+                for number, config in enumerate(self.config.tasks.get(name, ())):
+                    yield TaskId(name, number), config
+
+    def _decide_connector(self, name: str, now_ms: int) -> None:
+        connector = self._connectors.setdefault(name, _Connector())
+        if name not in self.config.connectors:
+            if not self.tasks_of(name):
+                del self._connectors[name]
+                self._actions.append(ShowConnector(name, None))
+            return
+        target = self.config.target(name)
+        if target is not TargetState.STARTED:
+            state = State.STOPPED if target is TargetState.STOPPED else State.PAUSED
+            self._show_connector(name, connector, Status(state))
+            return
+        if connector.made_revision == connector.revision or connector.asked_revision == connector.revision:
+            return
+        if connector.retry_at_ms is None or now_ms >= connector.retry_at_ms:
+            connector.asked_revision = connector.revision
+            connector.retry_at_ms = None
+            self._actions.append(
+                MakeTaskConfigs(name, self.config.connectors[name], connector.revision)
+            )
+
+    def _decide_task(self, task: _Task, want: Mapping[str, str | None] | None, now_ms: int) -> None:
+        changed = want != task.config or task.restart_requested
+        if task.phase in _WITH_PROCESS:
+            if want is None or changed:
+                task.become(Phase.STOPPING)
+                task.kill_at_ms = now_ms + self._stop_timeout_ms
+                self._actions.append(StopTask(task.id))
+            else:
+                self._decide_pause(task)
+        elif task.phase is Phase.STOPPING:
+            if task.kill_at_ms is not None and now_ms >= task.kill_at_ms:
+                task.kill_at_ms = None
+                self._actions.append(KillTask(task.id))
+        elif want is None:
+            if not self._shutting_down:
+                del self._tasks[task.id]
+                self._actions.append(ShowTask(task.id, None))
+        elif task.phase is Phase.WAITING or changed or _is_due(task.restart_at_ms, now_ms):
+            self._start(task, want)
+
+    def _start(self, task: _Task, config: Mapping[str, str | None]) -> None:
+        if task.phase is Phase.FAILED:
+            task.become(Phase.WAITING)
+        if config != task.config:
+            task.failures = 0
+        task.become(Phase.STARTING)
+        task.config = config
+        task.restart_requested = False
+        task.restart_at_ms = None
+        task.told_to_pause = self.config.target(task.id.connector) is TargetState.PAUSED
+        self._actions.append(StartTask(task.id, config, task.told_to_pause))
+
+    def _decide_pause(self, task: _Task) -> None:
+        pause = self.config.target(task.id.connector) is TargetState.PAUSED
+        if pause is not task.told_to_pause:
+            task.told_to_pause = pause
+            self._actions.append(PauseTask(task.id) if pause else ResumeTask(task.id))
+
+    def _renew(self, name: str) -> None:
+        connector = self._connectors.setdefault(name, _Connector())
+        connector.revision += 1
+        connector.failures = 0
+        connector.retry_at_ms = None
+
+    def _show_connector(self, name: str, connector: _Connector, status: Status) -> None:
+        if connector.status != status:
+            connector.status = status
+            self._actions.append(ShowConnector(name, status))
+
+    def _show_task(self, task: _Task, status: Status) -> None:
+        if task.status != status:
+            task.status = status
+            self._actions.append(ShowTask(task.id, status))
+
+
+def _is_due(time_ms: int | None, now_ms: int) -> bool:
+    return time_ms is not None and now_ms >= time_ms
+
+
+def _restart_note(what: str, failures: int, policy: RestartPolicy, delay_ms: int | None) -> str:
+    if delay_ms is None:
+        return f"The {what} failed {failures} times in a row and is not restarted any more."
+    return f"Restart {failures} of at most {policy.attempts_max} in {delay_ms / 1000:g} s."

@@ -1,0 +1,75 @@
+"""The REST API as an ASGI application."""
+
+from fastapi import APIRouter, FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+
+from connect.rest import connectors, loggers, plugins
+from connect.rest.errors import add_error_handlers
+from connect.rest.masking import Masking
+from connect.rest.middleware import RefuseWhileStarting, RouteByRawPath
+from connect.rest.parameters import JSON_ANSWER, Service
+from connect.rest.responses import Json
+from connect.rest.settings import RestSettings
+from connect.runtime.service import ConnectService
+from connect.version import COMMIT, __version__
+
+BODY_BYTES_MAX = 8 << 20
+
+router = APIRouter(tags=["worker"], dependencies=[JSON_ANSWER])
+
+
+@router.get("/")
+async def root(service: Service) -> Response:
+    """Who answers here, and which Kafka cluster it works for."""
+    return Json({"version": __version__, "commit": COMMIT, "kafka_cluster_id": service.kafka_cluster_id})
+
+
+@router.get("/health")
+async def health(service: Service) -> Response:
+    """200 ready, 503 starting, 500 not able to work (KIP-1017)."""
+    status, why = service.health
+    named = {200: "healthy", 503: "starting"}.get(status, "unhealthy")
+    return Json({"status": named, "message": why}, status_code=status)
+
+
+def create_app(service: ConnectService, settings: RestSettings) -> FastAPI:
+    """Connect's endpoints over a worker. The worker is asked anew at every request; nothing is kept."""
+    app = FastAPI(
+        title="Millstream worker",
+        version=__version__,
+        summary="Kafka Connect's REST API.",
+        openapi_url="/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        max_body_size=BODY_BYTES_MAX,
+        middleware=[
+            *_cors(settings),
+            Middleware(RouteByRawPath),
+            Middleware(RefuseWhileStarting, service=service),
+        ],
+    )
+    app.state.service = service
+    app.state.masking = Masking(service)
+    app.state.routers = (router, connectors.router, plugins.router, loggers.router)
+    add_error_handlers(app)
+    for part in app.state.routers:
+        app.include_router(part)
+    return app
+
+
+def _cors(settings: RestSettings) -> list[Middleware]:
+    origin = settings.access_control_allow_origin
+    if not origin:
+        return []
+    methods = [m.strip() for m in settings.access_control_allow_methods.split(",") if m.strip()]
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=[origin],
+            allow_methods=methods or ["GET", "POST", "HEAD"],
+            allow_headers=["content-type"],
+        )
+    ]

@@ -1,0 +1,47 @@
+"""What happens to a request before it is routed."""
+
+from urllib.parse import quote
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from connect.rest.responses import error
+from connect.runtime.service import ConnectService
+
+ALWAYS_ANSWERED = ("/", "/health")
+
+
+class RouteByRawPath:
+    """Routes by the path as it was sent, so that `%2F` in a connector's name is not taken for a slash.
+
+    Path parameters are therefore still percent-encoded and are declared as `connect.rest.parameters.Name`.
+    A trailing slash means nothing, and HEAD is answered as GET (the server leaves the body out).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            raw: bytes | None = scope.get("raw_path")
+            path = raw.decode("latin-1") if raw is not None else quote(scope["path"])
+            # A copy: the server looks at its own scope to see that this was a HEAD.
+            scope = {**scope, "path": path.rstrip("/") or "/"}
+            if scope["method"] == "HEAD":
+                scope["method"] = "GET"
+        await self.app(scope, receive, send)
+
+
+class RefuseWhileStarting:
+    """503 until the worker has read its topics; before that it does not know its connectors."""
+
+    def __init__(self, app: ASGIApp, service: ConnectService) -> None:
+        self.app = app
+        self.service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in ALWAYS_ANSWERED:
+            status, why = self.service.health
+            if status == 503:
+                await error(503, why, {"Retry-After": "1"})(scope, receive, send)
+                return
+        await self.app(scope, receive, send)

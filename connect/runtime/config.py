@@ -1,0 +1,179 @@
+"""The worker's settings: Kafka Connect's names and defaults."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, Final
+
+from connect.api import Config, FieldError, Importance, Kind, setting
+from connect.runtime.connector_config import one_of
+from connect.runtime.task_config import TaskConfig
+
+_PASSED_ON: Final = re.compile(
+    r"(producer|consumer|admin|sasl|ssl|config\.providers|key\.converter|value\.converter|header\.converter"
+    r"|(config|offset|status)\.storage|millstream|listeners|admin\.listeners|rest|response|access)\..+"
+)
+_CONVERTER: Final = "org.apache.kafka.connect.json.JsonConverter"
+_HEADER_CONVERTER: Final = "org.apache.kafka.connect.storage.SimpleHeaderConverter"
+
+
+class WorkerConfig(TaskConfig):
+    """A distributed worker."""
+
+    patterns: ClassVar[tuple[re.Pattern[str], ...]] = (_PASSED_ON,)
+
+    bootstrap_servers: list[str] = setting(
+        "bootstrap.servers", default=["127.0.0.1:9092"], importance=Importance.HIGH,
+        doc="Kafka brokers to start from, as host:port, separated by commas.",
+    )  # fmt: skip
+    group_id: str = setting(
+        "group.id", default="connect-cluster", importance=Importance.HIGH,
+        doc="Workers with the same group.id, config, offset and status topics form one cluster.",
+    )  # fmt: skip
+    client_id: str = setting("client.id", default="", importance=Importance.LOW,
+                             doc="The name under which brokers know this worker.")  # fmt: skip
+    security_protocol: str = setting(
+        "security.protocol", default="PLAINTEXT", importance=Importance.MEDIUM,
+        check=one_of("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL", ignore_case=True),
+        doc="How to speak to the brokers.",
+    )  # fmt: skip
+    key_converter: str = setting(
+        "key.converter", default=_CONVERTER, kind=Kind.CLASS, importance=Importance.HIGH,
+        doc="Converter for keys of connectors that name none.",
+    )  # fmt: skip
+    value_converter: str = setting(
+        "value.converter", default=_CONVERTER, kind=Kind.CLASS, importance=Importance.HIGH,
+        doc="Converter for values of connectors that name none.",
+    )  # fmt: skip
+    header_converter: str = setting(
+        "header.converter", default=_HEADER_CONVERTER, kind=Kind.CLASS, importance=Importance.LOW,
+        doc="Converter for header values of connectors that name none.",
+    )  # fmt: skip
+    listeners: list[str] = setting(
+        "listeners", default=["http://127.0.0.1:8083"], importance=Importance.LOW,
+        doc="Where REST listens, as http://host:port or https://host:port, separated by commas.",
+    )  # fmt: skip
+    rest_advertised_host: str | None = setting(
+        "rest.advertised.host.name", default=None, importance=Importance.LOW,
+        doc="The host that other workers and users reach this worker's REST at.",
+    )  # fmt: skip
+    rest_advertised_port: int | None = setting(
+        "rest.advertised.port", default=None, importance=Importance.LOW,
+        doc="The port that other workers and users reach this worker's REST at.",
+    )  # fmt: skip
+    config_topic: str = setting(
+        "config.storage.topic", default="connect-configs", importance=Importance.HIGH,
+        doc="Compacted topic of one partition that holds the connectors' configs.",
+    )  # fmt: skip
+    config_replication: int | None = setting(
+        "config.storage.replication.factor", default=None, kind=Kind.SHORT, importance=Importance.LOW,
+        doc="Replicas of the config topic when it is created; unset: 3, or as many as there are brokers.",
+    )  # fmt: skip
+    offset_topic: str = setting(
+        "offset.storage.topic", default="connect-offsets", importance=Importance.HIGH,
+        doc="Compacted topic that holds the source offsets.",
+    )  # fmt: skip
+    offset_partitions: int = setting(
+        "offset.storage.partitions", default=25, at_least=-1, importance=Importance.LOW,
+        doc="Partitions of the offset topic when it is created.",
+    )  # fmt: skip
+    offset_replication: int | None = setting(
+        "offset.storage.replication.factor", default=None, kind=Kind.SHORT, importance=Importance.LOW,
+        doc="Replicas of the offset topic when it is created; unset: 3, or as many as there are brokers.",
+    )  # fmt: skip
+    status_topic: str = setting(
+        "status.storage.topic", default="connect-status", importance=Importance.HIGH,
+        doc="Compacted topic that holds the states of connectors and tasks.",
+    )  # fmt: skip
+    status_partitions: int = setting(
+        "status.storage.partitions", default=5, at_least=-1, importance=Importance.LOW,
+        doc="Partitions of the status topic when it is created.",
+    )  # fmt: skip
+    status_replication: int | None = setting(
+        "status.storage.replication.factor", default=None, kind=Kind.SHORT, importance=Importance.LOW,
+        doc="Replicas of the status topic when it is created; unset: 3, or as many as there are brokers.",
+    )  # fmt: skip
+    offset_flush_interval_ms: int = setting(
+        "offset.flush.interval.ms", default=60_000, kind=Kind.LONG, at_least=1, importance=Importance.LOW,
+        doc="How often tasks commit offsets.",
+    )  # fmt: skip
+    offset_flush_timeout_ms: int = setting(
+        "offset.flush.timeout.ms", default=5_000, kind=Kind.LONG, at_least=1, importance=Importance.LOW,
+        doc="How long a commit of source offsets waits for acknowledgements before it is put off.",
+    )  # fmt: skip
+    task_shutdown_timeout_ms: int = setting(
+        "task.shutdown.graceful.timeout.ms", default=5_000, kind=Kind.LONG, at_least=0,
+        importance=Importance.LOW,
+        doc="How long a task may take to stop before its process is killed.",
+    )  # fmt: skip
+    plugin_path: list[str] = setting(
+        "plugin.path", default=[], importance=Importance.LOW,
+        doc="Directories with connectors that are not installed; their classes go by `module:Class`.",
+    )  # fmt: skip
+    override_policy: str = setting(
+        "connector.client.config.override.policy", default="All", importance=Importance.LOW,
+        check=one_of("All", "None", "Principal", "Allowlist"),
+        doc="Which client settings a connector may override: All, None, Principal or Allowlist.",
+    )  # fmt: skip
+    topic_creation_enable: bool = setting(
+        "topic.creation.enable", default=True, importance=Importance.LOW,
+        doc="Whether source connectors may create their topics by `topic.creation.` settings.",
+    )  # fmt: skip
+    topic_tracking_enable: bool = setting(
+        "topic.tracking.enable", default=True, importance=Importance.LOW,
+        doc="Whether the topics that each connector uses are kept track of.",
+    )  # fmt: skip
+    topic_tracking_allow_reset: bool = setting(
+        "topic.tracking.allow.reset", default=True, importance=Importance.LOW,
+        doc="Whether users may reset the set of topics that a connector uses.",
+    )  # fmt: skip
+    exactly_once_source_support: str = setting(
+        "exactly.once.source.support", default="disabled", importance=Importance.HIGH,
+        check=one_of("disabled", "preparing", "enabled", ignore_case=True),
+        doc="Exactly-once delivery of source connectors.",
+    )  # fmt: skip
+    plugin_timeout_ms: int = setting(
+        "millstream.plugin.timeout.ms", default=30_000, kind=Kind.LONG, at_least=1, importance=Importance.LOW,
+        doc="How long a connector may take to check a config or to say its task configs.",
+    )  # fmt: skip
+    log_level: str = setting(
+        "millstream.log.level", default="INFO", importance=Importance.LOW,
+        check=one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+        doc="The level at which tasks log.",
+    )  # fmt: skip
+
+    def check(self) -> Iterable[FieldError]:
+        for attribute, name in (("config_topic", "config"), ("offset_topic", "offset"), ("status_topic", "status")):
+            if not getattr(self, attribute):
+                yield FieldError(f"{name}.storage.topic", f"{name}.storage.topic must not be empty")
+        if self.exactly_once_source_support.lower() != "disabled":
+            yield FieldError(
+                "exactly.once.source.support",
+                f"Invalid value {self.exactly_once_source_support} for configuration "
+                "exactly.once.source.support: only disabled is supported by this version",
+            )
+
+    def client(self, kind: str) -> dict[str, str]:
+        """The Java-style settings of a `producer`, `consumer` or `admin` client: what all clients share, then
+        the worker's own for that kind."""
+        shared = {
+            name: value
+            for name, value in self.originals.items()
+            if name.startswith(("sasl.", "ssl.")) or name in ("security.protocol", "client.dns.lookup")
+        }
+        prefix = f"{kind}."
+        own = {
+            name.removeprefix(prefix): value
+            for name, value in self.originals.items()
+            if name.startswith(prefix) and not name.startswith("admin.listeners")
+        }
+        return {"bootstrap.servers": ",".join(self.bootstrap_servers), **shared, **own}
+
+    def topic_settings(self, store: str) -> Mapping[str, str]:
+        """Topic configs for an internal topic: `{config,offset,status}.storage.<topic config>`."""
+        prefix = f"{store}.storage."
+        own = {"topic", "partitions", "replication.factor"}
+        return {
+            name.removeprefix(prefix): value
+            for name, value in self.originals.items()
+            if name.startswith(prefix) and name.removeprefix(prefix) not in own
+        }

@@ -1,0 +1,201 @@
+"""The process that all tasks and plugin hosts are forked from: everything they import is loaded once, here.
+
+It starts no thread and opens no connection, so that a fork is safe and cheap. The worker speaks to it over a
+Unix SEQPACKET socket, one JSON object a message:
+
+    worker → forkserver   {"op": "fork", "id": n, "entry": "task" | "plugin_host"} with one fd, the child's end
+                          of its control channel; {"op": "kill", "id": n}; {"op": "preload", "module": "…"}
+    forkserver → worker   {"event": "ready"}; {"event": "forked", "id": n, "pid": p};
+                          {"event": "exited", "id": n, "code": c | null, "signal": s | null,
+                           "oom_killed": bool, "peak_memory_bytes": b}
+
+It ends when the worker's end closes; its children are killed when it ends (PR_SET_PDEATHSIG).
+"""
+
+import array
+import ctypes
+import gc
+import importlib
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+_LOG = logging.getLogger(__name__)
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_NAME: Final = 15
+MESSAGE_BYTES_MAX: Final = 65_536
+_PRELOAD: Final = (
+    "confluent_kafka",
+    "confluent_kafka.admin",
+    "orjson",
+    "connect.api",
+    "connect.converters",
+    "connect.transforms",
+    "connect.runtime.plugin_host",
+    "connect.runtime.task",
+)
+
+
+def main(arguments: list[str]) -> None:
+    """`FD PARENT_PID SETTINGS`: the socket, the worker, and JSON with `python_path` and `log_level`."""
+    channel_fd, parent_pid, settings = int(arguments[0]), int(arguments[1]), json.loads(arguments[2])
+    die_with_parent(parent_pid)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the worker decides
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    name_process("ms-forkserver")
+    sys.path += [path for path in settings["python_path"] if path not in sys.path]
+    logging.basicConfig(level=settings["log_level"], format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for module in _PRELOAD:
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # the collector must not touch the shared pages
+    server = _ForkServer(socket.socket(fileno=channel_fd))
+    server.run()
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Have the kernel kill this process when its parent ends; at once if that happened already."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def name_process(name: str) -> None:
+    """What `ps -o comm` and `top` show (15 bytes)."""
+    _LIBC.prctl(_PR_SET_NAME, name.encode()[:15])
+
+
+class _ForkServer:
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._children: dict[int, int] = {}  # pid → id
+        self._oom_kills = _oom_kill_count()
+        self._wakeup_reader, self._wakeup_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._wakeup_writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def run(self) -> None:
+        self._tell({"event": "ready"})
+        poller = select.poll()
+        poller.register(self._channel, select.POLLIN)
+        poller.register(self._wakeup_reader, select.POLLIN)
+        while True:
+            for fd, _ in poller.poll():
+                if fd == self._wakeup_reader:
+                    os.read(self._wakeup_reader, 4096)
+                    self._reap()
+                elif not self._serve():
+                    return
+
+    def _serve(self) -> bool:
+        """Take one request; False when the worker is gone."""
+        data, ancillary, _, _ = self._channel.recvmsg(MESSAGE_BYTES_MAX, socket.CMSG_LEN(4))
+        if not data:
+            return False
+        request = json.loads(data)
+        if request["op"] == "fork":
+            fds = array.array("i")
+            for level, kind, payload in ancillary:
+                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                    fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+            self._fork(request["id"], request["entry"], fds[0])
+        elif request["op"] == "kill":
+            for pid, child_id in self._children.items():
+                if child_id == request["id"]:
+                    os.kill(pid, signal.SIGKILL)
+        elif request["op"] == "preload":
+            self._preload(request["module"])
+        return True
+
+    def _fork(self, child_id: int, entry: str, control_fd: int) -> None:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._become_child(parent, entry, control_fd)
+        os.close(control_fd)
+        self._children[pid] = child_id
+        self._tell({"event": "forked", "id": child_id, "pid": pid})
+
+    def _become_child(self, parent: int, entry: str, control_fd: int) -> NoReturn:
+        code = 1
+        try:
+            die_with_parent(parent)
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+            self._channel.close()
+            os.close(self._wakeup_reader)
+            os.close(self._wakeup_writer)
+            code = _entry(entry)(socket.socket(fileno=control_fd))
+        except SystemExit as exc:
+            code = exc.code if isinstance(exc.code, int) else 1
+        except BaseException:
+            _LOG.exception("a %s process failed", entry)
+        finally:
+            # Never run the forkserver's own cleanup in a child.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _preload(self, module: str) -> None:
+        """Load the module of a plugin, so that its tasks share it. The child reports why it fails."""
+        if module in sys.modules:
+            return
+        try:
+            importlib.import_module(module)
+        except Exception as exc:  # noqa: BLE001 - a plugin's import may raise anything
+            _LOG.warning("module %s could not be loaded in advance: %s", module, exc)
+        gc.collect()
+        gc.freeze()
+
+    def _reap(self) -> None:
+        while self._children:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            child_id = self._children.pop(pid)
+            oom_kills = _oom_kill_count()
+            killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+            self._tell({
+                "event": "exited", "id": child_id,
+                "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
+                "signal": killed,
+                "oom_killed": killed == signal.SIGKILL and oom_kills > self._oom_kills,
+                "peak_memory_bytes": usage.ru_maxrss * 1024,
+            })  # fmt: skip
+            self._oom_kills = oom_kills
+
+    def _tell(self, message: Mapping[str, Any]) -> None:
+        try:
+            self._channel.send(json.dumps(message).encode())
+        except BrokenPipeError:
+            os._exit(0)  # the worker is gone
+
+
+def _entry(name: str) -> Callable[[socket.socket], int]:
+    from connect.runtime import plugin_host, task
+
+    return {"task": task.main, "plugin_host": plugin_host.main}[name]
+
+
+def _oom_kill_count() -> int:
+    """How often the kernel killed a process of this cgroup for memory; 0 where that cannot be known."""
+    try:
+        path = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip().lstrip("/")
+        events = (Path("/sys/fs/cgroup") / path / "memory.events").read_text()
+    except OSError:
+        return 0
+    counts = dict(line.split() for line in events.splitlines())
+    return int(counts.get("oom_kill", 0))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,126 @@
+"""Which plugins there are, found through entry points without importing them.
+
+A plugin goes by its Java class name, by an alias of that (`PostgresConnector`, `Postgres`, `JsonConverter`,
+`Json`, `Cast$Value`), or, for code that is not installed, by `module:Class`.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from connect.api import (
+    ConfigError,
+    ConfigProvider,
+    Connector,
+    Converter,
+    HeaderConverter,
+    Plugin,
+    Predicate,
+    SourceConnector,
+    Transform,
+)
+
+
+class PluginKind(StrEnum):
+    CONNECTOR = "millstream.connectors"
+    CONVERTER = "millstream.converters"
+    TRANSFORM = "millstream.transforms"
+    PREDICATE = "millstream.predicates"
+    CONFIG_PROVIDER = "millstream.config_providers"
+
+
+# What Connect calls them: the base class and the suffix that an alias may leave out.
+_BASES: Final[Mapping[PluginKind, tuple[type, ...]]] = {
+    PluginKind.CONNECTOR: (Connector,),
+    PluginKind.CONVERTER: (Converter, HeaderConverter),
+    PluginKind.TRANSFORM: (Transform,),
+    PluginKind.PREDICATE: (Predicate,),
+    PluginKind.CONFIG_PROVIDER: (ConfigProvider,),
+}
+_SUFFIXES: Final[Mapping[PluginKind, str]] = {
+    PluginKind.CONNECTOR: "Connector",
+    PluginKind.CONVERTER: "Converter",
+    PluginKind.CONFIG_PROVIDER: "ConfigProvider",
+}
+_LOCAL: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True, slots=True)
+class PluginEntry:
+    """One plugin; `target` is its `module:Class`."""
+
+    class_name: str
+    kind: PluginKind
+    target: str
+
+    def load(self) -> type[Plugin]:
+        """Import it; raises `ConfigError` if that fails or it is not what it is registered as."""
+        module, _, name = self.target.partition(":")
+        try:
+            found: Any = import_module(module)
+            for part in name.split("."):
+                found = getattr(found, part)
+        except (ImportError, AttributeError) as exc:
+            raise ConfigError(f"plugin {self.class_name} cannot be loaded from {self.target}: {exc}") from exc
+        if not (isinstance(found, type) and issubclass(found, _BASES[self.kind])):
+            wanted = " or ".join(base.__name__ for base in _BASES[self.kind])
+            raise ConfigError(f"plugin {self.class_name}: {self.target} is not a {wanted}")
+        return found
+
+    @property
+    def module(self) -> str:
+        return self.target.partition(":")[0]
+
+
+class Plugins:
+    """The registry. Listing costs no import; `find` takes names and aliases."""
+
+    def __init__(self, entries: Iterable[PluginEntry]) -> None:
+        self._entries: dict[PluginKind, dict[str, PluginEntry]] = {kind: {} for kind in PluginKind}
+        self._aliases: dict[PluginKind, dict[str, PluginEntry | None]] = {kind: {} for kind in PluginKind}
+        for entry in entries:
+            self._entries[entry.kind][entry.class_name] = entry
+            for alias in _aliases(entry):
+                known = self._aliases[entry.kind].get(alias, entry)
+                # Two plugins with one alias: neither has it.
+                self._aliases[entry.kind][alias] = entry if known == entry else None
+
+    @classmethod
+    def discover(cls) -> "Plugins":
+        """All that installed packages offer."""
+        return cls(
+            PluginEntry(point.name, kind, point.value)
+            for kind in PluginKind
+            for point in entry_points(group=kind.value)
+        )
+
+    def all(self, kind: PluginKind) -> list[PluginEntry]:
+        return sorted(self._entries[kind].values(), key=lambda entry: entry.class_name)
+
+    def find(self, kind: PluginKind, name: str) -> PluginEntry | None:
+        """The plugin of this name or alias."""
+        if entry := self._entries[kind].get(name) or self._aliases[kind].get(name):
+            return entry
+        return PluginEntry(name, kind, name) if _LOCAL.fullmatch(name) else None
+
+    def get(self, kind: PluginKind, name: str) -> PluginEntry:
+        """Like `find`; raises `ConfigError` if there is none."""
+        entry = self.find(kind, name)
+        if entry is None:
+            raise ConfigError(f"Class {name} could not be found.")
+        return entry
+
+
+def _aliases(entry: PluginEntry) -> set[str]:
+    simple = entry.class_name.rpartition(".")[2]
+    suffix = _SUFFIXES.get(entry.kind, "")
+    return {simple, simple.removesuffix(suffix)} if suffix else {simple}
+
+
+def connector_type(connector: type[Plugin]) -> str:
+    """`source` or `sink`."""
+    return "source" if issubclass(connector, SourceConnector) else "sink"

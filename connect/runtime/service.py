@@ -1,0 +1,154 @@
+"""What the worker does for whoever operates it: the REST layer speaks to this and to nothing else.
+
+Every call may be made at any time; a call that must wait for tasks to settle waits without holding up
+others. Refusals are `ServiceError`s, which carry the HTTP status that Kafka Connect answers with.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from connect.api import Definition
+from connect.herder.states import State as State
+from connect.herder.states import TargetState as TargetState
+
+
+class ServiceError(Exception):
+    """A request that was refused; the text is for the user."""
+
+    status: ClassVar[int] = 500
+
+
+class BadRequest(ServiceError):
+    status = 400
+
+
+class NotFound(ServiceError):
+    status = 404
+
+
+class Conflict(ServiceError):
+    """Already there, or not possible in the connector's present state."""
+
+    status = 409
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorInfo:
+    """`config` holds what the user wrote, `${…}` unresolved; secrets are not masked here."""
+
+    name: str
+    config: Mapping[str, str]
+    task_ids: Sequence[int]
+    type: str  # "source", "sink" or "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceStatus:
+    """The state of a connector or of a task. `trace` is why it failed."""
+
+    state: State
+    worker_id: str
+    version: str | None = None
+    trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorStatus:
+    name: str
+    connector: InstanceStatus
+    tasks: Mapping[int, InstanceStatus]
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class PluginInfo:
+    """`type` is source, sink, converter, header_converter, transformation or predicate."""
+
+    class_name: str
+    type: str
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigValue:
+    """One setting as validated; `value` is as text, secrets hidden."""
+
+    name: str
+    value: str | None
+    errors: Sequence[str] = ()
+    recommended: Sequence[str] = ()
+    visible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """The answer to a validate call; `definitions[i]` belongs to `values[i]` and is None for unknown keys."""
+
+    name: str
+    error_count: int
+    groups: Sequence[str]
+    definitions: Sequence[Definition | None]
+    values: Sequence[ConfigValue]
+    warnings: Sequence[str] = field(default_factory=tuple)
+
+
+Offsets = Sequence[tuple[Mapping[str, Any], Mapping[str, Any] | None]]
+
+
+class ConnectService(Protocol):
+    """The worker, as REST sees it. Unknown connectors and tasks raise `NotFound`."""
+
+    @property
+    def kafka_cluster_id(self) -> str | None: ...
+
+    @property
+    def health(self) -> tuple[int, str]:
+        """(200, …) healthy, (503, …) starting, (500, …) unhealthy, with one sentence why (KIP-1017)."""
+        ...
+
+    def connectors(self) -> Sequence[str]: ...
+
+    def info(self, name: str) -> ConnectorInfo: ...
+
+    def status(self, name: str) -> ConnectorStatus: ...
+
+    def task_configs(self, name: str) -> Mapping[int, Mapping[str, str]]: ...
+
+    def active_topics(self, name: str) -> Sequence[str]: ...
+
+    async def reset_active_topics(self, name: str) -> None: ...
+
+    async def create(
+        self, name: str, config: Mapping[str, str], initial_state: TargetState = TargetState.STARTED
+    ) -> ConnectorInfo:
+        """Deploy a new connector; `BadRequest` for a bad config, `Conflict` if the name is taken."""
+        ...
+
+    async def put_config(self, name: str, config: Mapping[str, str]) -> tuple[bool, ConnectorInfo]:
+        """Create or change; (True, …) if created."""
+        ...
+
+    async def patch_config(self, name: str, patch: Mapping[str, str | None]) -> ConnectorInfo: ...
+
+    async def delete(self, name: str) -> None: ...
+
+    async def set_target_state(self, name: str, state: TargetState) -> None: ...
+
+    async def restart(self, name: str, include_tasks: bool, only_failed: bool) -> ConnectorStatus: ...
+
+    async def restart_task(self, name: str, task_id: int) -> None: ...
+
+    async def offsets(self, name: str) -> Offsets: ...
+
+    async def alter_offsets(self, name: str, offsets: Offsets) -> str:
+        """Set offsets of a STOPPED connector; the sentence that Connect answers with."""
+        ...
+
+    async def reset_offsets(self, name: str) -> str: ...
+
+    def plugins(self, connectors_only: bool) -> Sequence[PluginInfo]: ...
+
+    async def plugin_definitions(self, plugin: str) -> Sequence[Definition]: ...
+
+    async def validate(self, plugin: str, config: Mapping[str, str]) -> Validation: ...

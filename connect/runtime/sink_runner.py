@@ -1,0 +1,445 @@
+"""Runs a sink task: consume, convert, transform, put; commit what the task says is safe."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException
+
+from connect.api import (
+    ConnectError,
+    Converter,
+    Header,
+    HeaderConverter,
+    RetriableError,
+    SinkRecord,
+    SinkTask,
+    TimestampType,
+    TopicPartition,
+)
+from connect.runtime.errors import ErrorHandler, Failure, Stage, Tolerated
+from connect.runtime.source_runner import Transforms, class_name
+from connect.runtime.task_channel import TaskChannel
+
+_LOG = logging.getLogger(__name__)
+_POLL_S: Final = 0.2  # how soon a stop or pause is noticed
+_IDLE_PUT_S: Final = 1.0
+_PUT_RETRY_S: Final = (0.5, 30.0)
+_TIMESTAMP_TYPES: Final = {member.value: member for member in TimestampType}
+
+
+@dataclass(frozen=True, slots=True)
+class SinkSettings:
+    """`topics` are names, or one regular expression with a leading `^`. Times are in seconds."""
+
+    topics: Sequence[str]
+    batch_records_max: int
+    flush_interval_s: float
+
+
+class SinkContext:
+    """What the task sees of the runtime; the runner looks at the requests after each call."""
+
+    def __init__(self, connector_name: str, task_id: int) -> None:
+        self.connector_name = connector_name
+        self.task_id = task_id
+        self.assigned: set[TopicPartition] = set()
+        self.rewinds: dict[TopicPartition, int] = {}
+        self.pauses: dict[TopicPartition, bool] = {}
+        self.retry_in_s: float | None = None
+        self.commit_requested = False
+        self.report: Callable[[SinkRecord, Exception], None] | None = None
+
+    @property
+    def assignment(self) -> frozenset[TopicPartition]:
+        return frozenset(self.assigned)
+
+    def rewind(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self.rewinds |= offsets
+
+    def timeout(self, milliseconds: int) -> None:
+        self.retry_in_s = milliseconds / 1000
+
+    def request_commit(self) -> None:
+        self.commit_requested = True
+
+    def pause(self, *partitions: TopicPartition) -> None:
+        self.pauses |= dict.fromkeys(partitions, True)
+
+    def resume(self, *partitions: TopicPartition) -> None:
+        self.pauses |= dict.fromkeys(partitions, False)
+
+    def report_errant(self, record: SinkRecord, error: Exception) -> None:
+        if self.report is None:
+            raise ConnectError("the task has not started yet")
+        self.report(record, error)
+
+
+class SinkRunner:
+    """One sink task, from `start` to `stop`. Everything, rebalances too, happens in the calling thread."""
+
+    def __init__(
+        self,
+        task: SinkTask[Any],
+        context: SinkContext,
+        channel: TaskChannel,
+        consumer: confluent_kafka.Consumer,
+        settings: SinkSettings,
+        *,
+        key_converter: Converter,
+        value_converter: Converter,
+        header_converter: HeaderConverter,
+        transforms: Transforms | None,
+        errors: ErrorHandler,
+        before_commit: Callable[[], None],
+    ) -> None:
+        self._task = task
+        self._context = context
+        self._channel = channel
+        self._consumer = consumer
+        self._settings = settings
+        self._key_converter = key_converter
+        self._value_converter = value_converter
+        self._header_converter = header_converter
+        self._transforms = transforms
+        self._errors = errors
+        self._before_commit = before_commit
+        self._positions: dict[TopicPartition, int] = {}  # next offset after what `put` took
+        self._committed: dict[TopicPartition, int] = {}
+        self._paused_by_task: set[TopicPartition] = set()
+        self._connector_paused = False
+        self._revoked_during_put: set[TopicPartition] = set()
+        context.report = self._report_errant
+
+    def run(self, start: Callable[[], None]) -> None:
+        """Until the task should stop; raises what makes it fail. `start` starts the task."""
+        try:
+            start()
+            self._consumer.subscribe(
+                list(self._settings.topics),
+                on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost,
+            )  # fmt: skip
+            self._connector_paused = self._channel.paused
+            self._channel.send("paused" if self._connector_paused else "running")
+            self._loop()
+            self._channel.progress.enter("stop")
+            self._close(sorted(self._context.assigned))
+        finally:
+            self._task.stop()
+            self._consumer.close()
+
+    def _loop(self) -> None:
+        progress = self._channel.progress
+        now = time.monotonic()
+        next_commit, next_put = now + self._settings.flush_interval_s, now + _IDLE_PUT_S
+        while not self._channel.stopping:
+            self._follow_pause()
+            progress.enter("consume")
+            messages = self._consume()
+            now = time.monotonic()
+            if messages:
+                self._take(messages)
+                progress.records += len(messages)
+                next_put = now + _IDLE_PUT_S
+            elif now >= next_put and not self._connector_paused:
+                self._put([])
+                next_put = now + _IDLE_PUT_S
+            if now >= next_commit or self._context.commit_requested:
+                self._context.commit_requested = False
+                self._commit(self._positions)
+                next_commit = now + self._settings.flush_interval_s
+
+    # Consuming
+
+    def _consume(self) -> list[Any]:
+        """What has arrived: waits for a first message only. (`consume` itself would wait for a full batch.)"""
+        first = self._consumer.poll(_POLL_S)
+        if first is None:
+            return []
+        messages: list[Any] = self._consumer.consume(self._settings.batch_records_max - 1, 0)
+        messages.insert(0, first)
+        return messages
+
+    def _take(self, messages: Sequence[Any]) -> None:
+        records, ends = self._convert(messages)
+        self._put(records)
+        for partition, end in ends.items():
+            if partition in self._context.assigned:
+                self._positions[partition] = end
+        self._follow_requests()
+
+    def _convert(self, messages: Sequence[Any]) -> tuple[list[SinkRecord], dict[TopicPartition, int]]:
+        """Records for `put`, and the next offset of each partition after them."""
+        to_key, to_value = self._key_converter.to_connect, self._value_converter.to_connect
+        transforms = self._transforms
+        records: list[SinkRecord] = []
+        ends: dict[TopicPartition, int] = {}
+        last_topic, last_partition, offset = "", -1, -1
+        for message in messages:
+            if (error := message.error()) is not None:
+                self._on_consume_error(error)
+                continue
+            topic, partition = message.topic(), message.partition()
+            if partition != last_partition or topic != last_topic:
+                if last_topic:
+                    ends[TopicPartition(last_topic, last_partition)] = offset + 1
+                if topic not in self._channel.topics:
+                    self._channel.use_topic(topic)
+                last_topic, last_partition = topic, partition
+            offset = message.offset()
+            try:
+                key = to_key(topic, message.key())
+                value = to_value(topic, message.value())
+                timestamp_type, timestamp_ms = message.timestamp()
+                raw_headers = message.headers()
+                record: SinkRecord | None = SinkRecord(
+                    topic, partition, offset, value.value,
+                    value_schema=value.schema, key=key.value, key_schema=key.schema,
+                    timestamp_ms=timestamp_ms if timestamp_type else None,
+                    timestamp_type=_TIMESTAMP_TYPES[timestamp_type],
+                    headers=self._headers(topic, raw_headers) if raw_headers else (),
+                )  # fmt: skip
+                if transforms is not None:
+                    record = transforms.apply(record)
+            except Exception:  # noqa: BLE001 - whatever a plugin raises is handled, a stage at a time
+                try:
+                    record = self._convert_carefully(message)
+                except Tolerated:
+                    continue
+            if record is not None:
+                records.append(record)
+        if last_topic:
+            ends[TopicPartition(last_topic, last_partition)] = offset + 1
+        return records, ends
+
+    def _headers(self, topic: str, raw: Sequence[tuple[str, bytes | None]]) -> list[Header]:
+        convert = self._header_converter.to_connect_header
+        return [convert(topic, name, data) for name, data in raw]
+
+    def _convert_carefully(self, message: Any) -> SinkRecord | None:
+        """Once more, a stage at a time, with retries and tolerance."""
+        execute, topic = self._errors.execute, message.topic()
+        key = execute(
+            lambda: self._key_converter.to_connect(topic, message.key()),
+            message, Stage.KEY_CONVERTER, class_name(self._key_converter),
+        )  # fmt: skip
+        value = execute(
+            lambda: self._value_converter.to_connect(topic, message.value()),
+            message, Stage.VALUE_CONVERTER, class_name(self._value_converter),
+        )  # fmt: skip
+        headers = execute(
+            lambda: self._headers(topic, message.headers() or ()),
+            message, Stage.HEADER_CONVERTER, class_name(self._header_converter),
+        )  # fmt: skip
+        timestamp_type, timestamp_ms = message.timestamp()
+        record = SinkRecord(
+            topic, message.partition(), message.offset(), value.value,
+            value_schema=value.schema, key=key.value, key_schema=key.schema,
+            timestamp_ms=timestamp_ms if timestamp_type else None,
+            timestamp_type=_TIMESTAMP_TYPES[timestamp_type], headers=headers,
+        )  # fmt: skip
+        transforms = self._transforms
+        if transforms is None:
+            return record
+        changed: SinkRecord | None = execute(
+            lambda: transforms.apply(record), message, Stage.TRANSFORMATION, "transforms"
+        )
+        return changed
+
+    def _on_consume_error(self, error: KafkaError) -> None:
+        if error.fatal() or error.code() in (
+            KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
+            KafkaError._AUTO_OFFSET_RESET,
+        ):  # fmt: skip
+            raise ConnectError(f"consuming failed: {error.str()}")
+        _LOG.warning("consuming: %s", error.str())
+
+    # Putting
+
+    def _put(self, records: list[SinkRecord]) -> None:
+        """Until the task took them. While it cannot, the partitions are paused and the group is kept alive."""
+        self._channel.progress.enter("put")
+        delay_s, longest_s = _PUT_RETRY_S
+        paused = False
+        while True:
+            try:
+                self._task.put(records)
+            except RetriableError as exc:
+                wait_s, self._context.retry_in_s = self._context.retry_in_s or delay_s, None
+                _LOG.warning("put will be tried again in %g s: %s", wait_s, exc)
+                if not paused:
+                    self._pause_assignment()
+                    paused = True
+                records = self._wait_to_retry(records, wait_s)
+                if self._channel.stopping:
+                    raise ConnectError(f"the task was stopped while put was tried again: {exc}") from exc
+                delay_s = min(delay_s * 2, longest_s)
+            else:
+                break
+        if paused:
+            self._resume_assignment()
+
+    def _wait_to_retry(self, records: list[SinkRecord], seconds: float) -> list[SinkRecord]:
+        """Keep the membership alive; drop the records of partitions that go to another task meanwhile."""
+        deadline = time.monotonic() + seconds
+        self._revoked_during_put.clear()
+        while (left := deadline - time.monotonic()) > 0 and not self._channel.stopping:
+            if (message := self._consumer.poll(min(left, _POLL_S))) is not None and message.error() is None:
+                # It was in the queue before the pause took effect: deliver it again later.
+                self._consumer.seek(_kafka(TopicPartition(message.topic(), message.partition()), message.offset()))
+        if not self._revoked_during_put:
+            return records
+        gone = self._revoked_during_put
+        return [r for r in records if TopicPartition(r.original_topic, r.original_partition) not in gone]
+
+    def _report_errant(self, record: SinkRecord, error: Exception) -> None:
+        try:
+            self._errors.fail(Failure(_ErrantMessage(record), Stage.TASK_PUT, class_name(self._task), error))
+        except Tolerated:
+            return
+
+    def _follow_requests(self) -> None:
+        """What the task asked for in its context."""
+        context = self._context
+        if context.rewinds:
+            for partition, offset in context.rewinds.items():
+                if partition in context.assigned:
+                    self._consumer.seek(_kafka(partition, offset))
+                    self._positions[partition] = offset
+            context.rewinds = {}
+        if context.pauses:
+            for partition, pause in context.pauses.items():
+                if pause:
+                    self._paused_by_task.add(partition)
+                else:
+                    self._paused_by_task.discard(partition)
+            context.pauses = {}
+            self._resume_assignment()
+
+    # Pausing
+
+    def _follow_pause(self) -> None:
+        if self._channel.paused is self._connector_paused:
+            return
+        self._connector_paused = self._channel.paused
+        if self._connector_paused:
+            self._pause_assignment()
+        else:
+            self._resume_assignment()
+        self._channel.send("paused" if self._connector_paused else "running")
+
+    def _pause_assignment(self) -> None:
+        self._consumer.pause([_kafka(partition) for partition in self._context.assigned])
+
+    def _resume_assignment(self) -> None:
+        """All that neither the user nor the task has paused."""
+        assigned = self._context.assigned
+        paused = assigned if self._connector_paused else assigned & self._paused_by_task
+        self._consumer.pause([_kafka(partition) for partition in paused])
+        self._consumer.resume([_kafka(partition) for partition in assigned - paused])
+
+    # Committing and rebalancing
+
+    def _commit(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Commit what the task says is safe of these partitions."""
+        if not positions:
+            return
+        self._channel.progress.enter("pre_commit")
+        safe = self._task.pre_commit(dict(positions))
+        self._follow_requests()
+        self._before_commit()
+        new = {
+            partition: offset
+            for partition, offset in safe.items()
+            # A task may not know more than was put; such an offset would lose records.
+            if offset <= positions.get(partition, -1) and self._committed.get(partition) != offset
+        }
+        if not new:
+            return
+        self._channel.progress.enter("commit")
+        try:
+            self._consumer.commit(
+                offsets=[_kafka(partition, offset) for partition, offset in new.items()], asynchronous=False
+            )
+        except KafkaException as exc:
+            # The next interval tries again; should the partitions be lost, their new owner puts again.
+            _LOG.warning("offsets could not be committed: %s", exc.args[0].str())
+        else:
+            self._committed |= new
+
+    def _on_assign(self, consumer: confluent_kafka.Consumer, partitions: list[Any]) -> None:
+        added = [TopicPartition(p.topic, p.partition) for p in partitions]
+        self._context.assigned |= set(added)
+        self._task.open(added)
+        rewinds, self._context.rewinds = self._context.rewinds, {}
+        for partition in partitions:
+            offset = rewinds.get(TopicPartition(partition.topic, partition.partition))
+            if offset is not None:
+                partition.offset = offset
+        if rewinds:
+            self._assign(consumer, partitions)
+        if self._connector_paused:
+            if not rewinds:
+                self._assign(consumer, partitions)
+            consumer.pause(partitions)
+
+    @staticmethod
+    def _assign(consumer: confluent_kafka.Consumer, partitions: list[Any]) -> None:
+        if consumer.rebalance_protocol() == "COOPERATIVE":
+            consumer.incremental_assign(partitions)
+        else:
+            consumer.assign(partitions)
+
+    def _on_revoke(self, _consumer: confluent_kafka.Consumer, partitions: list[Any]) -> None:
+        self._close([TopicPartition(p.topic, p.partition) for p in partitions])
+
+    def _on_lost(self, _consumer: confluent_kafka.Consumer, partitions: list[Any]) -> None:
+        """Another member may have them already: nothing can be committed."""
+        lost = [TopicPartition(p.topic, p.partition) for p in partitions]
+        self._task.close(lost)
+        self._forget(lost)
+
+    def _close(self, partitions: Sequence[TopicPartition]) -> None:
+        if partitions:
+            self._commit({p: self._positions[p] for p in partitions if p in self._positions})
+            self._task.close(partitions)
+            self._forget(partitions)
+
+    def _forget(self, partitions: Iterable[TopicPartition]) -> None:
+        for partition in partitions:
+            self._context.assigned.discard(partition)
+            self._positions.pop(partition, None)
+            self._committed.pop(partition, None)
+            self._paused_by_task.discard(partition)
+            self._revoked_during_put.add(partition)
+
+
+class _ErrantMessage:
+    """A record that the task reported, in the shape of the client's message. The original bytes are gone:
+    what the task had is written as text."""
+
+    __slots__ = ("_record",)
+
+    def __init__(self, record: SinkRecord) -> None:
+        self._record = record
+
+    def topic(self) -> str:
+        return self._record.original_topic
+
+    def partition(self) -> int:
+        return self._record.original_partition
+
+    def offset(self) -> int:
+        return self._record.offset
+
+    def timestamp(self) -> tuple[int, int]:
+        return int(self._record.timestamp_type), self._record.timestamp_ms or 0
+
+
+def _kafka(partition: TopicPartition, offset: int | None = None) -> confluent_kafka.TopicPartition:
+    if offset is None:
+        return confluent_kafka.TopicPartition(partition.topic, partition.partition)
+    return confluent_kafka.TopicPartition(partition.topic, partition.partition, offset)

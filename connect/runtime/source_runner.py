@@ -1,0 +1,297 @@
+"""Runs a source task: poll, transform, convert, produce; then, once acknowledged, commit the offsets."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import orjson
+from confluent_kafka import KafkaException
+
+from connect.api import ConnectError, Converter, Header, HeaderConverter, RetriableError, SourceRecord, SourceTask
+from connect.runtime.errors import ErrorHandler, Failure, Stage, Tolerated
+from connect.runtime.producer import Headers, RecordProducer, is_bad_record
+from connect.runtime.stores import offset_key
+from connect.runtime.task_channel import TaskChannel
+from connect.runtime.topic_creation import TopicCreator
+
+_LOG = logging.getLogger(__name__)
+_HEADER_CACHE_MAX: Final = 4_096
+_POLL_RETRY_S: Final = (0.1, 10.0)
+
+
+class Transforms(Protocol):
+    """The chain of a connector's transforms."""
+
+    def apply(self, record: Any) -> Any | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSettings:
+    """`offsets_topic` is where the offsets go; times are in seconds."""
+
+    offsets_topic: str
+    flush_interval_s: float
+    flush_timeout_s: float
+    stop_timeout_s: float
+
+
+class SourceContext:
+    """What the task sees of the runtime."""
+
+    def __init__(
+        self, connector_name: str, task_id: int, channel: TaskChannel, offsets: Sequence[tuple[Any, Any]]
+    ) -> None:
+        self.connector_name = connector_name
+        self.task_id = task_id
+        self._channel = channel
+        self._offsets = {_frozen(partition): offset for partition, offset in offsets}
+
+    @property
+    def stopping(self) -> bool:
+        return self._channel.stopping
+
+    def offset(self, source_partition: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        found: Mapping[str, Any] | None = self._offsets.get(_frozen(source_partition))
+        return found
+
+    def wait(self, seconds: float) -> bool:
+        return self._channel.wait(seconds)
+
+
+def _frozen(partition: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(partition, option=orjson.OPT_SORT_KEYS)
+
+
+class SourceRunner:
+    """One source task, from `start` to `stop`. Everything happens in the calling thread."""
+
+    def __init__(
+        self,
+        task: SourceTask[Any],
+        context: SourceContext,
+        channel: TaskChannel,
+        producer: RecordProducer,
+        settings: SourceSettings,
+        *,
+        key_converter: Converter,
+        value_converter: Converter,
+        header_converter: HeaderConverter,
+        transforms: Transforms | None,
+        errors: ErrorHandler,
+        topic_creator: TopicCreator | None,
+    ) -> None:
+        self._task = task
+        self._context = context
+        self._channel = channel
+        self._producer = producer
+        self._settings = settings
+        self._key_converter = key_converter
+        self._value_converter = value_converter
+        self._header_converter = header_converter
+        self._transforms = transforms
+        self._errors = errors
+        self._topic_creator = topic_creator
+        self._known_topics: set[str] = set()
+        self._header_cache: dict[tuple[str, Header], bytes | None] = {}
+        # Source partition (as its key in the offsets topic) → the pair; produced, and not committed yet.
+        self._uncommitted: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
+
+    def run(self, start: Callable[[], None]) -> None:
+        """Until the task should stop; raises what makes it fail. `start` starts the task."""
+        try:
+            start()
+            self._channel.send("paused" if self._channel.paused else "running")
+            try:
+                self._loop()
+            except Exception:
+                self._commit_what_is_acknowledged()
+                raise
+            self._channel.progress.enter("stop")
+            if not self._commit(self._settings.stop_timeout_s):
+                _LOG.warning("the last records were not acknowledged in time; they will be sent again")
+        finally:
+            self._task.stop()
+
+    def _loop(self) -> None:
+        progress, paused = self._channel.progress, self._channel.paused
+        next_commit = time.monotonic() + self._settings.flush_interval_s
+        while not self._channel.stopping:
+            if self._channel.paused is not paused:
+                paused = self._channel.paused
+                self._channel.send("paused" if paused else "running")
+            if paused:
+                self._channel.wait_while_paused(max(0.0, next_commit - time.monotonic()))
+            else:
+                progress.enter("poll")
+                if records := self._poll():
+                    progress.enter("produce")
+                    self._send(records)
+                    progress.records += len(records)
+            self._producer.check()
+            if time.monotonic() >= next_commit:
+                progress.enter("commit")
+                if not self._commit(self._settings.flush_timeout_s):
+                    _LOG.warning("records were not acknowledged in time; their offsets are committed later")
+                next_commit = time.monotonic() + self._settings.flush_interval_s
+
+    def _commit_what_is_acknowledged(self) -> None:
+        """After a failure, so that less comes twice; the failure itself is what the user must hear of."""
+        try:
+            self._commit(self._settings.flush_timeout_s)
+        except ConnectError as exc:
+            _LOG.warning("offsets could not be committed after a failure: %s", exc)
+
+    def _poll(self) -> Sequence[SourceRecord]:
+        delay_s, longest_s = _POLL_RETRY_S
+        while True:
+            try:
+                return self._task.poll()
+            except RetriableError as exc:
+                _LOG.warning("poll will be tried again in %g s: %s", delay_s, exc)
+                if self._channel.wait(delay_s):
+                    return ()
+                delay_s = min(delay_s * 2, longest_s)
+
+    def _send(self, records: Sequence[SourceRecord]) -> None:
+        produce, transforms = self._producer.produce, self._transforms
+        key_bytes, value_bytes = self._key_converter.from_connect, self._value_converter.from_connect
+        last_topic = None
+        latest: dict[int, int] = {}  # id of a source partition's dict → its last record here
+        for number, original in enumerate(records):
+            latest[id(original.source_partition)] = number
+            try:
+                record = original if transforms is None else transforms.apply(original)
+                if record is None:
+                    continue
+                topic = record.topic
+                key = key_bytes(topic, record.key_schema, record.raw_key)
+                value = value_bytes(topic, record.value_schema, record.raw_value)
+                headers = self._headers(topic, record.headers) if record.headers else None
+            except Exception:  # noqa: BLE001 - whatever a plugin raises is handled, a stage at a time
+                try:
+                    converted = self._convert_carefully(original)
+                except Tolerated:
+                    continue
+                if converted is None:
+                    continue
+                record, key, value, headers = converted
+                topic = record.topic
+            if topic != last_topic:
+                self._use_topic(topic)
+                last_topic = topic
+            partition = -1 if record.partition is None else record.partition
+            try:
+                produce(topic, value, key, partition, None, None, record.timestamp_ms or 0, headers)
+            except (BufferError, KafkaException):
+                self._produce_carefully(original, topic, value, key, partition, record.timestamp_ms, headers)
+        # In order: one source partition may come as several equal dicts.
+        for number in sorted(latest.values()):
+            pair = records[number].source_partition, records[number].source_offset
+            self._uncommitted[offset_key(self._context.connector_name, pair[0])] = pair
+
+    def _headers(self, topic: str, headers: Sequence[Header]) -> list[tuple[str, bytes | None]]:
+        """The converted headers; those that repeat, as most do, are converted once."""
+        cache, convert = self._header_cache, self._header_converter.from_connect_header
+        converted = []
+        for header in headers:
+            try:
+                data = cache[topic, header]
+            except KeyError:
+                data = convert(topic, header)
+                if len(cache) >= _HEADER_CACHE_MAX:
+                    cache.clear()
+                cache[topic, header] = data
+            except TypeError:  # a list or dict
+                data = convert(topic, header)
+            converted.append((header.name, data))
+        return converted
+
+    def _convert_carefully(
+        self, original: SourceRecord
+    ) -> tuple[SourceRecord, bytes | None, bytes | None, Headers | None] | None:
+        """Once more, a stage at a time, with retries and tolerance. None: a transform dropped the record."""
+        execute, transforms = self._errors.execute, self._transforms
+        record: SourceRecord | None = original
+        if transforms is not None:
+            record = execute(
+                lambda: transforms.apply(original), original, Stage.TRANSFORMATION, "transforms"
+            )
+            if record is None:
+                return None
+        final = record
+        topic = record.topic
+        key = execute(
+            lambda: self._key_converter.from_connect(topic, final.key_schema, final.raw_key),
+            original, Stage.KEY_CONVERTER, class_name(self._key_converter),
+        )  # fmt: skip
+        value = execute(
+            lambda: self._value_converter.from_connect(topic, final.value_schema, final.raw_value),
+            original, Stage.VALUE_CONVERTER, class_name(self._value_converter),
+        )  # fmt: skip
+        headers = execute(
+            lambda: self._headers(topic, final.headers) if final.headers else None,
+            original, Stage.HEADER_CONVERTER, class_name(self._header_converter),
+        )  # fmt: skip
+        return record, key, value, headers
+
+    def _produce_carefully(
+        self,
+        original: SourceRecord,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        partition: int,
+        timestamp_ms: int | None,
+        headers: Headers | None,
+    ) -> None:
+        """After a first try that failed: wait for room in the queue, or handle a record that cannot be sent."""
+        while True:
+            try:
+                self._producer.produce(topic, value, key, partition, None, None, timestamp_ms or 0, headers)
+            except BufferError:
+                self._producer.make_room()
+            except KafkaException as exc:
+                if not is_bad_record(exc):
+                    raise
+                try:
+                    self._errors.fail(Failure(original, Stage.KAFKA_PRODUCE, "producer", exc))
+                except Tolerated:
+                    return
+            else:
+                return
+
+    def _use_topic(self, topic: str) -> None:
+        if topic not in self._known_topics:
+            if self._topic_creator is not None:
+                self._topic_creator.ensure(topic)
+            self._known_topics.add(topic)
+        if topic not in self._channel.topics:
+            self._channel.use_topic(topic)
+
+    def _commit(self, seconds: float) -> bool:
+        """Make the offsets of all that was produced durable; False if the acknowledgements take too long.
+
+        The offsets are produced only after every record before them was acknowledged: a crash in between
+        leads to duplicates, never to a gap.
+        """
+        if not self._uncommitted:
+            return True
+        deadline = time.monotonic() + seconds
+        if not self._producer.flush(seconds):
+            return False
+        pairs = dict(self._uncommitted)
+        for key, (_, offset) in pairs.items():
+            data = orjson.dumps(offset)
+            self._producer.produce(self._settings.offsets_topic, data, key.encode(), -1)
+        if not self._producer.flush(max(0.1, deadline - time.monotonic())):
+            return False
+        self._uncommitted.clear()
+        self._task.commit(list(pairs.values()))
+        return True
+
+
+def class_name(plugin: object) -> str:
+    """What a plugin is called in reports."""
+    return f"{type(plugin).__module__}.{type(plugin).__qualname__}"

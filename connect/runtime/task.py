@@ -1,0 +1,220 @@
+"""The task process: what the forkserver runs for each task of a connector."""
+
+import logging
+import resource
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+import confluent_kafka
+
+from connect.api import (
+    ConfigError,
+    Connector,
+    Converter,
+    HeaderConverter,
+    SinkConnector,
+    SinkTask,
+    SourceTask,
+)
+from connect.runtime.client_overrides import client_settings
+from connect.runtime.config import WorkerConfig
+from connect.runtime.config_providers import ConfigResolver
+from connect.runtime.connector_config import ConnectorConfig, SinkConnectorConfig, SourceConnectorConfig
+from connect.runtime.dead_letters import DeadLetters
+from connect.runtime.errors import ErrorHandler, log_reporter, trace_of
+from connect.runtime.forkserver import name_process
+from connect.runtime.plugins import PluginKind, Plugins
+from connect.runtime.producer import LibrdkafkaProducer
+from connect.runtime.sink_runner import SinkContext, SinkRunner, SinkSettings
+from connect.runtime.source_runner import SourceContext, SourceRunner, SourceSettings, Transforms
+from connect.runtime.task_channel import TaskChannel
+from connect.runtime.task_config import TaskConfig
+from connect.runtime.topic_creation import TopicCreator, topic_groups
+
+_LOG = logging.getLogger(__name__)
+_QUEUED_KBYTES_MAX = 65_536
+_BATCH_RECORDS_MAX = 500
+_STOP_SHARE = 0.8  # of the graceful timeout, for the last acknowledgements
+
+C = TypeVar("C", bound=ConnectorConfig)
+
+
+def main(control: socket.socket) -> int:
+    """Run one task over its control channel; the exit code."""
+    channel = TaskChannel(control)
+    order = channel.receive()
+    name = f"{order['connector']}-{order['task']}"
+    name_process(f"task:{name}")
+    logging.getLogger().handlers[0].setFormatter(
+        logging.Formatter(f"%(asctime)s %(levelname)s [{name}] %(name)s: %(message)s")
+    )
+    # A service manager may send SIGTERM to all processes at once: every task stops as if told to.
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=channel.stop).start())
+    channel.listen(paused=order["paused"])
+    try:
+        _run(channel, order)
+    except Exception as exc:  # noqa: BLE001 - whatever a plugin raises becomes the task's trace
+        _LOG.error("the task failed", exc_info=exc)
+        channel.send("failed", trace=trace_of(exc))
+        return 1
+    channel.send("stopped")
+    return 0
+
+
+def _run(channel: TaskChannel, order: Mapping[str, Any]) -> None:
+    worker = WorkerConfig.parse(order["worker"])
+    plugins = Plugins.discover()
+    config = ConfigResolver(worker.originals, plugins).resolve(order["config"])
+    limit = TaskConfig.of(worker.originals, config).memory_limit_bytes
+    if limit:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    connector = plugins.get(PluginKind.CONNECTOR, config.get("connector.class") or "").load()
+    builder = _Builder(channel, order, worker, plugins, config)
+    if issubclass(connector, SinkConnector):
+        builder.run_sink(connector)
+    else:
+        builder.run_source(cast(type[Connector[Any]], connector))
+
+
+class _Builder:
+    """Puts a runner together from a task's config."""
+
+    def __init__(
+        self,
+        channel: TaskChannel,
+        order: Mapping[str, Any],
+        worker: WorkerConfig,
+        plugins: Plugins,
+        config: dict[str, str | None],
+    ) -> None:
+        self._channel = channel
+        self._connector: str = order["connector"]
+        self._task_id: int = order["task"]
+        self._offsets = order["offsets"]
+        self._worker = worker
+        self._plugins = plugins
+        self._config = config
+
+    def run_source(self, connector: type[Connector[Any]]) -> None:
+        common = self._parse(SourceConnectorConfig)
+        task = cast(SourceTask[Any], connector.task_class())
+        context = SourceContext(self._connector, self._task_id, self._channel, self._offsets)
+        settings = SourceSettings(
+            self._worker.offset_topic,
+            self._worker.offset_flush_interval_ms / 1000,
+            self._worker.offset_flush_timeout_ms / 1000,
+            self._worker.task_shutdown_timeout_ms / 1000 * _STOP_SHARE,
+        )
+        runner = SourceRunner(
+            task, context, self._channel, LibrdkafkaProducer(self._client("producer")), settings,
+            **self._conversion(common), topic_creator=self._topic_creator(),
+        )  # fmt: skip
+        config = connector.config_class.parse(self._config)
+        runner.run(lambda: task.start(context, config))
+
+    def run_sink(self, connector: type[Connector[Any]]) -> None:
+        common = self._parse(SinkConnectorConfig)
+        task = cast(SinkTask[Any], connector.task_class())
+        context = SinkContext(self._connector, self._task_id)
+        conversion = self._conversion(common)
+        errors: ErrorHandler = conversion["errors"]
+        before_commit: Callable[[], None] = _nothing
+        if common.errors_deadletterqueue_topic_name:
+            letters = DeadLetters(common, self._task_id, self._client("producer"), self._client("admin"))
+            errors.add_reporter(letters.report)
+            before_commit = letters.flush
+        consumer, batch = self._consumer()
+        settings = SinkSettings(
+            [f"^{common.topics_regex}$"] if common.topics_regex else common.topics,
+            batch,
+            self._worker.offset_flush_interval_ms / 1000,
+        )
+        runner = SinkRunner(
+            task, context, self._channel, consumer, settings, **conversion, before_commit=before_commit
+        )
+        config = connector.config_class.parse(self._config)
+        runner.run(lambda: task.start(context, config))
+
+    def _parse(self, config_class: type[C]) -> C:
+        return config_class.parse({**self._config, "name": self._connector})
+
+    def _client(self, kind: str) -> dict[str, Any]:
+        settings = client_settings(self._worker, kind, self._config).values
+        settings.setdefault("client.id", f"connector-{kind}-{self._connector}-{self._task_id}")
+        return settings
+
+    def _consumer(self) -> tuple[confluent_kafka.Consumer, int]:
+        settings = client_settings(self._worker, "consumer", self._config)
+        values = {
+            "group.id": f"connect-{self._connector}",
+            "client.id": f"connector-consumer-{self._connector}-{self._task_id}",
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_uncommitted",
+            "topic.metadata.refresh.interval.ms": 10_000,
+            "queued.max.messages.kbytes": _QUEUED_KBYTES_MAX,
+            **settings.values,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+        }
+        return confluent_kafka.Consumer(values), settings.max_poll_records or _BATCH_RECORDS_MAX
+
+    def _topic_creator(self) -> TopicCreator | None:
+        groups = topic_groups(self._config)
+        if not groups:
+            return None
+        if not self._worker.topic_creation_enable:
+            _LOG.warning("topic.creation settings have no effect: the worker has topic.creation.enable=false")
+            return None
+        return TopicCreator(groups, self._client("admin"))
+
+    def _conversion(self, common: ConnectorConfig) -> dict[str, Any]:
+        reporter = log_reporter(common, f"{self._connector}-{self._task_id}")
+        return {
+            "key_converter": self._converter("key", common.key_converter),
+            "value_converter": self._converter("value", common.value_converter),
+            "header_converter": self._header_converter(common.header_converter),
+            "transforms": self._transforms(common),
+            "errors": ErrorHandler(
+                common, self._channel.wait, time.monotonic, [reporter] if reporter else []
+            ),
+        }
+
+    def _converter(self, role: str, class_name: str | None) -> Converter:
+        converter, settings = self._load(f"{role}.converter", class_name)
+        if not isinstance(converter, Converter):
+            raise ConfigError(f"Class {class_name} does not implement the Converter interface")
+        converter.configure(settings, role == "key")
+        return converter
+
+    def _header_converter(self, class_name: str | None) -> HeaderConverter:
+        converter, settings = self._load("header.converter", class_name)
+        if not isinstance(converter, HeaderConverter):
+            raise ConfigError(f"Class {class_name} does not implement the HeaderConverter interface")
+        converter.configure(settings)
+        return converter
+
+    def _load(self, prefix: str, class_name: str | None) -> tuple[Any, dict[str, str]]:
+        """A converter and its settings: the connector's own, or else all from the worker."""
+        source: Mapping[str, str | None] = self._config
+        if class_name is None:
+            source = self._worker.originals
+            class_name = getattr(self._worker, prefix.replace(".", "_"))
+        settings = {
+            name.removeprefix(f"{prefix}."): value
+            for name, value in source.items()
+            if name.startswith(f"{prefix}.") and value is not None
+        }
+        return self._plugins.get(PluginKind.CONVERTER, class_name).load()(), settings
+
+    def _transforms(self, common: ConnectorConfig) -> Transforms | None:
+        if not common.transforms:
+            return None
+        raise ConfigError("transforms: not available yet")
+
+
+def _nothing() -> None:
+    return None

@@ -1,0 +1,148 @@
+"""The task's end of its control channel: newline-delimited JSON on a socket, read by a thread of its own.
+
+    worker → task   {"type": "start", …} once, then {"type": "pause" | "resume" | "stop" | "forget_topics"}
+    task → worker   {"type": "running" | "paused" | "stopped"}, {"type": "failed", "trace": …},
+                    {"type": "topic", "topic": …}, {"type": "heartbeat", "stage": …, "stage_ms": …, …}
+
+When the worker's end closes the worker is dead: the task ends at once, for another worker may start it.
+"""
+
+import json
+import os
+import select
+import socket
+import threading
+import time
+from typing import Any, Final
+
+from connect.api import ConnectError
+
+HEARTBEAT_S: Final = 5.0
+_READ_BYTES: Final = 1 << 16
+
+
+class Progress:
+    """What the task does now, for the heartbeat. Written by the task's thread, a batch at a time."""
+
+    __slots__ = ("records", "since", "stage")
+
+    def __init__(self) -> None:
+        self.stage = "start"
+        self.since = time.monotonic()
+        self.records = 0
+
+    def enter(self, stage: str) -> None:
+        self.stage = stage
+        self.since = time.monotonic()
+
+
+class TaskChannel:
+    """Commands from the worker as flags that the task's thread looks at, and messages to the worker."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._socket = control
+        self._unread = b""
+        self._sending = threading.Lock()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._paused = False
+        self._topics: set[str] = set()
+        self.progress = Progress()
+
+    def receive(self) -> dict[str, Any]:
+        """The first message, before `listen`."""
+        while b"\n" not in self._unread:
+            if not (data := self._socket.recv(_READ_BYTES)):
+                raise ConnectError("the worker closed the control channel")
+            self._unread += data
+        line, _, self._unread = self._unread.partition(b"\n")
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+    def listen(self, *, paused: bool) -> None:
+        """Start the thread."""
+        self._paused = paused
+        threading.Thread(target=self._listen, name="control", daemon=True).start()
+
+    def send(self, kind: str, **fields: Any) -> None:
+        line = json.dumps({"type": kind, **fields}).encode() + b"\n"
+        with self._sending:
+            try:
+                self._socket.sendall(line)
+            except (BrokenPipeError, ConnectionResetError):
+                os._exit(1)
+
+    def use_topic(self, topic: str) -> None:
+        """Tell the worker of a topic, once (KIP-558)."""
+        if topic not in self._topics:
+            self._topics.add(topic)
+            self.send("topic", topic=topic)
+
+    @property
+    def topics(self) -> set[str]:
+        """Those that the worker was told of."""
+        return self._topics
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    @property
+    def paused(self) -> bool:
+        return self._paused
+
+    def stop(self) -> None:
+        """As if the worker had said so; safe in a signal handler's thread of its own."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until the time is over or the task should stop; True if it should stop."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._stopping, seconds)
+            return self._stopping
+
+    def wait_while_paused(self, seconds: float) -> None:
+        """Sleep until the time is over, the task should stop, or it is no longer paused."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._stopping or not self._paused, seconds)
+
+    def _listen(self) -> None:
+        poller = select.poll()
+        poller.register(self._socket, select.POLLIN)
+        next_heartbeat = time.monotonic() + HEARTBEAT_S
+        while True:
+            if poller.poll(max(0.0, next_heartbeat - time.monotonic()) * 1000):
+                self._read()
+            if time.monotonic() >= next_heartbeat:
+                next_heartbeat = time.monotonic() + HEARTBEAT_S
+                self._beat()
+
+    def _read(self) -> None:
+        try:
+            data = self._socket.recv(_READ_BYTES)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            os._exit(1)
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            self._take(json.loads(line)["type"])
+
+    def _take(self, command: str) -> None:
+        with self._wake:
+            if command == "stop":
+                self._stopping = True
+            elif command in ("pause", "resume"):
+                self._paused = command == "pause"
+            elif command == "forget_topics":
+                self._topics = set()
+            self._wake.notify_all()
+
+    def _beat(self) -> None:
+        progress = self.progress
+        self.send(
+            "heartbeat", stage=progress.stage, stage_ms=round((time.monotonic() - progress.since) * 1000),
+            records=progress.records,
+        )  # fmt: skip

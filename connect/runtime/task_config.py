@@ -1,0 +1,45 @@
+"""Settings of Millstream's own for a connector's tasks; the worker's settings give the defaults."""
+
+from collections.abc import Mapping
+
+from connect.api import Config, Importance, Kind, setting
+from connect.herder.backoff import RestartPolicy
+
+
+class TaskConfig(Config):
+    """May stand in the worker's settings and, to override them, in a connector's config."""
+
+    restart_backoff_ms: int = setting(
+        "millstream.task.restart.backoff.ms", default=1_000, kind=Kind.LONG, at_least=1,
+        importance=Importance.MEDIUM,
+        doc="How long a task that failed waits before it starts again; doubles with each failure in a row.",
+    )  # fmt: skip
+    restart_backoff_max_ms: int = setting(
+        "millstream.task.restart.backoff.max.ms", default=60_000, kind=Kind.LONG, at_least=1,
+        importance=Importance.MEDIUM,
+        doc="The longest wait between two restarts. A task that ran for this long counts as healthy again.",
+    )  # fmt: skip
+    restart_max_attempts: int = setting(
+        "millstream.task.restart.max.attempts", default=1_000, at_least=0, importance=Importance.MEDIUM,
+        doc="How many times in a row a failing task is restarted before it stays FAILED; 0 never restarts.",
+    )  # fmt: skip
+    memory_limit_bytes: int = setting(
+        "millstream.task.memory.limit.bytes", default=0, kind=Kind.LONG, at_least=0,
+        importance=Importance.MEDIUM,
+        doc="The most memory that a task's process may allocate (RLIMIT_DATA); 0 is no limit.",
+    )  # fmt: skip
+    hang_timeout_ms: int = setting(
+        "millstream.task.hang.timeout.ms", default=0, kind=Kind.LONG, at_least=0,
+        importance=Importance.MEDIUM,
+        doc="A task whose poll, put or other call has not returned for this long is killed and restarted; "
+        "0 lets it hang.",
+    )  # fmt: skip
+
+    @property
+    def restart_policy(self) -> RestartPolicy:
+        return RestartPolicy(self.restart_backoff_ms, self.restart_backoff_max_ms, self.restart_max_attempts)
+
+    @classmethod
+    def of(cls, worker: Mapping[str, str], connector: Mapping[str, str | None]) -> "TaskConfig":
+        """What is in force for a connector."""
+        return cls.parse({**worker, **connector})

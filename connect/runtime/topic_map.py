@@ -1,0 +1,157 @@
+"""A compacted topic as a map: read to its end at the start, then followed.
+
+Values are JSON, keys are text. `put` returns once the write is acknowledged *and* has come back through the
+topic, so that whoever wrote sees what every reader of the topic sees, in the same order.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiokafka
+import orjson
+from aiokafka.errors import KafkaError
+
+from connect.api import ConnectError
+
+_LOG = logging.getLogger(__name__)
+_POLL_MS = 1_000
+
+OnRecord = Callable[[str, Any], None]
+
+
+class TopicMap:
+    """One topic; `on_record(key, value)` is called for each record in log order, value None for a delete.
+
+    `consumer_settings` are keyword arguments of aiokafka's consumer; `producer` belongs to the caller.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        producer: aiokafka.AIOKafkaProducer,
+        consumer_settings: Mapping[str, Any],
+        on_record: OnRecord,
+    ) -> None:
+        self.topic = topic
+        self._producer = producer
+        self._on_record = on_record
+        # The offsets topic of a worker with exactly-once sources holds transactions.
+        self._consumer = aiokafka.AIOKafkaConsumer(
+            **consumer_settings, enable_auto_commit=False, isolation_level="read_committed",
+            auto_offset_reset="earliest",
+        )  # fmt: skip
+        self._positions: dict[aiokafka.TopicPartition, int] = {}
+        self._waiting: list[tuple[dict[aiokafka.TopicPartition, int], asyncio.Future[None]]] = []
+        self._follower: asyncio.Task[None] | None = None
+        self.failure: Exception | None = None
+
+    async def start(self) -> None:
+        """Read the topic to its present end and follow it from there."""
+        await self._consumer.start()
+        partitions = await self._partitions()
+        self._consumer.assign(partitions)
+        await self._consumer.seek_to_beginning(*partitions)
+        for partition in partitions:
+            self._positions[partition] = await self._consumer.position(partition)
+        self._follower = asyncio.create_task(self._follow(), name=f"follow {self.topic}")
+        await self.barrier()
+
+    async def stop(self) -> None:
+        if self._follower is not None:
+            self._follower.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._follower
+        await self._consumer.stop()
+        self._fail_waiting(ConnectError("the worker is stopping"))
+
+    async def barrier(self) -> None:
+        """Wait until everything that is in the topic now has been read."""
+        ends = await self._consumer.end_offsets(list(self._positions))
+        await self._reach(ends)
+
+    async def put(self, key: str, value: Any) -> None:
+        """Write one record and wait until it has been read back. Value None deletes the key."""
+        written = await (await self._send(key, value))
+        await self._reach({aiokafka.TopicPartition(written.topic, written.partition): written.offset + 1})
+
+    async def post(self, key: str, value: Any) -> None:
+        """Write one record without waiting for it; order is kept, a failure is logged."""
+        (await self._send(key, value)).add_done_callback(self._log_failure)
+
+    async def _send(self, key: str, value: Any) -> "asyncio.Future[Any]":
+        data = None if value is None else orjson.dumps(value)
+        try:
+            sent: asyncio.Future[Any] = await self._producer.send(self.topic, data, key.encode())
+        except KafkaError as exc:
+            raise ConnectError(f"could not write {key} to topic {self.topic}: {exc}") from exc
+        return sent
+
+    def _log_failure(self, sent: "asyncio.Future[Any]") -> None:
+        if not sent.cancelled() and (exc := sent.exception()) is not None:
+            _LOG.error("could not write to topic %s: %s", self.topic, exc)
+
+    async def _partitions(self) -> list[aiokafka.TopicPartition]:
+        await self._consumer.topics()
+        numbers = self._consumer.partitions_for_topic(self.topic)
+        if not numbers:
+            raise ConnectError(f"topic {self.topic} does not exist")
+        return [aiokafka.TopicPartition(self.topic, number) for number in sorted(numbers)]
+
+    async def _reach(self, ends: Mapping[aiokafka.TopicPartition, int]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        waiting = dict(ends)
+        if not self._is_reached(waiting):
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((waiting, done))
+            await done
+
+    def _is_reached(self, ends: Mapping[aiokafka.TopicPartition, int]) -> bool:
+        return all(self._positions[partition] >= end for partition, end in ends.items())
+
+    async def _follow(self) -> None:
+        try:
+            while True:
+                await self._read()
+        except KafkaError as exc:
+            self.failure = ConnectError(f"reading topic {self.topic} failed: {exc}")
+            self.failure.__cause__ = exc
+            _LOG.error("%s", self.failure)
+            self._fail_waiting(self.failure)
+
+    async def _read(self) -> None:
+        batches = await self._consumer.getmany(timeout_ms=100 if self._waiting else _POLL_MS)
+        for partition, records in batches.items():
+            for record in records:
+                self._take(record)
+            self._positions[partition] = records[-1].offset + 1
+        if not batches and self._waiting:
+            # What is behind the last record, such as the marker of a transaction, moves the position only.
+            for partition in self._positions:
+                self._positions[partition] = await self._consumer.position(partition)
+        reached = [waiting for waiting in self._waiting if self._is_reached(waiting[0])]
+        for waiting in reached:
+            self._waiting.remove(waiting)
+            if not waiting[1].done():
+                waiting[1].set_result(None)
+
+    def _take(self, record: Any) -> None:
+        try:
+            key = record.key.decode()
+            value = None if record.value is None else orjson.loads(record.value)
+        except (AttributeError, ValueError) as exc:
+            _LOG.warning(
+                "topic %s: the record at %d:%d is not a key with JSON and is ignored: %s",
+                self.topic, record.partition, record.offset, exc,
+            )  # fmt: skip
+            return
+        self._on_record(key, value)
+
+    def _fail_waiting(self, exc: Exception) -> None:
+        for _, done in self._waiting:
+            if not done.done():
+                done.set_exception(exc)
+        self._waiting.clear()

@@ -1,0 +1,46 @@
+"""Settings of the FileStream connectors; names, defaults and texts are Kafka's."""
+
+from collections.abc import Iterable
+
+from connect.api import Config, FieldError, Importance, setting
+
+
+def _not_empty(value: str) -> str | None:
+    return None if value else "String must be non-empty"
+
+
+class FileStreamSourceConfig(Config):
+    file: str | None = setting(
+        "file",
+        default=None,
+        importance=Importance.HIGH,
+        doc="Source filename. If not specified, the standard input will be used",
+    )
+    topic: str = setting(
+        "topic", importance=Importance.HIGH, doc="The topic to publish data to", check=_not_empty
+    )
+    batch_size: int = setting(
+        "batch.size",
+        default=2000,
+        importance=Importance.LOW,
+        doc="The maximum number of records the source task can read from the file each time it is polled",
+    )
+
+    def warnings(self) -> Iterable[FieldError]:
+        if not self.file:
+            yield FieldError("file", NO_STANDARD_INPUT)
+
+
+class FileStreamSinkConfig(Config):
+    file: str | None = setting(
+        "file",
+        default=None,
+        importance=Importance.HIGH,
+        doc="Destination filename. If not specified, the standard output will be used",
+    )
+
+
+NO_STANDARD_INPUT = (
+    "file is not set, which means the standard input, and a task runs in a process that has none: "
+    "set file to the path of the file to read"
+)

@@ -1,0 +1,63 @@
+"""The FileStream connectors of Apache Kafka, under their own names."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from connect.api import ConnectError, SinkConnector, SourceConnector
+from connect.version import __version__
+from connectors.files.config import FileStreamSinkConfig, FileStreamSourceConfig
+from connectors.files.sink import FileStreamSinkTask
+from connectors.files.source import FILENAME, POSITION, FileStreamSourceTask
+
+
+class FileStreamSourceConnector(SourceConnector[FileStreamSourceConfig]):
+    """Follows one text file and writes each of its lines into a topic."""
+
+    version = __version__
+    config_class = FileStreamSourceConfig
+    task_class = FileStreamSourceTask
+
+    def task_configs(self, config: FileStreamSourceConfig, max_tasks: int) -> Sequence[Mapping[str, str]]:
+        """One task whatever `max_tasks`: a file has one order."""
+        return [config.originals]
+
+    def alter_offsets(
+        self,
+        config: FileStreamSourceConfig,
+        offsets: Sequence[tuple[Mapping[str, Any], Mapping[str, Any] | None]],
+    ) -> bool:
+        if not config.file:
+            raise ConnectError(
+                "Offsets cannot be modified if the 'file' configuration is unspecified. "
+                "This is because stdin is used for input and offsets are not tracked."
+            )
+        for source_partition, source_offset in offsets:
+            if source_offset is not None:  # None forgets the offset, whatever it belongs to
+                _check_offset(source_partition, source_offset)
+        return True
+
+
+class FileStreamSinkConnector(SinkConnector[FileStreamSinkConfig]):
+    """Appends the values of records to one text file, a line each."""
+
+    version = __version__
+    config_class = FileStreamSinkConfig
+    task_class = FileStreamSinkTask
+
+    def task_configs(self, config: FileStreamSinkConfig, max_tasks: int) -> Sequence[Mapping[str, str]]:
+        return [config.originals] * max_tasks
+
+
+def _check_offset(source_partition: Mapping[str, Any] | None, source_offset: Mapping[str, Any]) -> None:
+    """Refuse what cannot be an offset of this connector, in Kafka's words."""
+    if POSITION not in source_offset:
+        raise ConnectError("Offset objects should either be null or contain the key 'position'")
+    position = source_offset[POSITION]
+    if not isinstance(position, int) or isinstance(position, bool):
+        raise ConnectError("The value for the 'position' key in the offset is expected to be a Long value")
+    if position < 0:
+        raise ConnectError("The value for the 'position' key in the offset should be a non-negative value")
+    if source_partition is None:
+        raise ConnectError("Partition objects cannot be null")
+    if FILENAME not in source_partition:
+        raise ConnectError("Partition objects should contain the key 'filename'")

@@ -1,0 +1,259 @@
+"""All settings of the PostgreSQL source, under Debezium's names and with its defaults."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Final
+
+from pydantic import SecretStr
+
+from connect.api import Config, FieldError, Importance, Kind, setting
+
+HIGH, LOW = Importance.HIGH, Importance.LOW
+_MASKS: Final = re.compile(
+    r"column\.(truncate\.to\.\d+\.chars|mask\.with\.\d+\.chars|mask\.hash(\.v2)?\.[^.]+\.with\.salt\..+)"
+)
+_OVERRIDE: Final = re.compile(r"snapshot\.select\.statement\.overrides\.(.+)")
+
+
+class PostgresSourceConfig(Config):
+    """Settings of `io.debezium.connector.postgresql.PostgresConnector`."""
+
+    patterns: ClassVar[tuple[re.Pattern[str], ...]] = (_MASKS, _OVERRIDE)
+    renamed: ClassVar[Mapping[str, str]] = {"database.server.name": "topic.prefix"}
+
+    # Connection
+    topic_prefix: str = setting("topic.prefix", importance=HIGH, doc="First part of every topic name.")
+    hostname: str = setting("database.hostname", importance=HIGH, doc="Server name or address.")
+    port: int = setting("database.port", default=5432, importance=HIGH, doc="Server port.", at_least=0, at_most=65535)
+    user: str = setting("database.user", importance=HIGH, doc="User; needs REPLICATION and SELECT.")
+    password: SecretStr | None = setting("database.password", default=None, importance=HIGH, doc="Password.")
+    dbname: str = setting("database.dbname", importance=HIGH, doc="Database to capture.")
+    sslmode: str = setting(
+        "database.sslmode", default="prefer", doc="libpq's sslmode.",
+        choices=["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
+    )  # fmt: skip
+    sslcert: str | None = setting("database.sslcert", default=None, doc="Client certificate file.")
+    sslkey: str | None = setting("database.sslkey", default=None, doc="Client key file.")
+    sslpassword: SecretStr | None = setting("database.sslpassword", default=None, doc="Password of the client key.")
+    sslrootcert: str | None = setting("database.sslrootcert", default=None, doc="File of trusted authorities.")
+    sslfactory: str | None = setting("database.sslfactory", default=None, importance=LOW, doc="Java only.")
+    tcp_keep_alive: bool = setting("database.tcpKeepAlive", default=True, doc="TCP keepalive probes.")
+    initial_statements: str | None = setting(
+        "database.initial.statements", default=None, importance=LOW,
+        doc="SQL for every new connection (not the replication one); `;` ends a statement, `;;` is a semicolon.",
+    )  # fmt: skip
+    query_timeout_ms: int = setting(
+        "database.query.timeout.ms", default=600_000, importance=LOW, at_least=0,
+        doc="Limit of a catalog query; 0 is none.",
+    )  # fmt: skip
+
+    # Slot and publication
+    plugin_name: str = setting("plugin.name", default="pgoutput", choices=["pgoutput"], doc="Output plugin of the slot.")
+    slot_name: str = setting("slot.name", default="debezium", importance=HIGH, doc="Replication slot; unique per connector.")
+    slot_drop_on_stop: bool = setting("slot.drop.on.stop", default=False, doc="Drop the slot at a regular stop.")
+    slot_failover: bool = setting("slot.failover", default=False, doc="Create a failover slot (PostgreSQL 17+).")
+    slot_stream_params: str | None = setting("slot.stream.params", default=None, importance=LOW, doc="More options of the slot.")
+    slot_max_retries: int = setting(
+        "slot.max.retries", default=6, at_least=0, doc="How often to try a slot that another connection holds."
+    )
+    slot_retry_delay_ms: int = setting("slot.retry.delay.ms", default=10_000, at_least=0, doc="Longest wait between two tries.")
+    status_update_interval_ms: int = setting(
+        "status.update.interval.ms", default=10_000, at_least=1, doc="How often the server is told the position."
+    )
+    xmin_fetch_interval_ms: int = setting("xmin.fetch.interval.ms", default=0, importance=LOW, at_least=0, doc="How often to read the slot's xmin.")
+    lsn_flush_mode: str = setting(
+        "lsn.flush.mode", default="connector", choices=["connector", "manual", "connector_and_driver"],
+        doc="Who moves the slot's confirmed position.",
+    )  # fmt: skip
+    offset_mismatch_strategy: str = setting(
+        "offset.mismatch.strategy", default="no_validation",
+        choices=["no_validation", "trust_offset", "trust_slot", "trust_greater_lsn"],
+        doc="What to do when the stored offset and the slot disagree.",
+    )  # fmt: skip
+    publication_name: str = setting("publication.name", default="dbz_publication", doc="Publication to read.")
+    publication_autocreate_mode: str = setting(
+        "publication.autocreate.mode", default="all_tables", choices=["all_tables", "disabled", "filtered", "no_tables"],
+        doc="How a missing publication is made.",
+    )  # fmt: skip
+    publish_via_partition_root: bool = setting(
+        "publish.via.partition.root", default=False, doc="Let a created publication name the partitioned table."
+    )
+    replica_identity_autoset_values: str | None = setting(
+        "replica.identity.autoset.values", default=None, doc="`schema.table:IDENTITY, …` to set at start."
+    )
+
+    # Snapshot
+    snapshot_mode: str = setting(
+        "snapshot.mode", default="initial", doc="When to read the tables before the stream.",
+        choices=["initial", "always", "initial_only", "no_data", "never", "when_needed", "configuration_based", "custom"],
+    )  # fmt: skip
+    snapshot_isolation_mode: str = setting(
+        "snapshot.isolation.mode", default="serializable",
+        choices=["serializable", "repeatable_read", "read_committed", "read_uncommitted"],
+        doc="The snapshot is one REPEATABLE READ transaction, in which nothing is written: serializable is the same.",
+    )  # fmt: skip
+    snapshot_locking_mode: str = setting("snapshot.locking.mode", default="none", choices=["none", "shared", "custom"], doc="Table locks of the snapshot.")
+    snapshot_lock_timeout_ms: int = setting("snapshot.lock.timeout.ms", default=10_000, doc="Wait for a table lock.")
+    snapshot_include: list[str] = setting("snapshot.include.collection.list", default=[], doc="Regexes of the tables to read; all captured ones when empty.")
+    snapshot_overrides: list[str] = setting(
+        "snapshot.select.statement.overrides", default=[], doc="Tables whose SELECT is given by snapshot.select.statement.overrides.<table>."
+    )
+    snapshot_fetch_size: int = setting("snapshot.fetch.size", default=10_240, at_least=1, doc="Not needed: rows are streamed by COPY.")
+    snapshot_max_threads: int = setting("snapshot.max.threads", default=1, at_least=1, doc="Tables read at once.")
+    snapshot_order_by_row_count: str = setting(
+        "snapshot.tables.order.by.row.count", default="disabled", choices=["disabled", "ascending", "descending"], doc="Order of the tables.",
+    )  # fmt: skip
+    snapshot_delay_ms: int = setting("snapshot.delay.ms", default=0, at_least=0, doc="Wait before the snapshot.")
+    streaming_delay_ms: int = setting("streaming.delay.ms", default=0, at_least=0, doc="Wait between snapshot and stream.")
+
+    # Signals
+    signal_data_collection: str | None = setting("signal.data.collection", default=None, doc="Signal table.")
+    signal_channels: list[str] = setting("signal.enabled.channels", default=["source"], doc="Where signals come from.")
+    signal_poll_interval_ms: int = setting("signal.poll.interval.ms", default=5000, at_least=1, doc="How often to look for signals.")
+    signal_kafka_topic: str | None = setting("signal.kafka.topic", default=None, doc="Topic of signals.")
+    signal_file: str | None = setting("signal.file", default="file-signals.txt", doc="File of signals.")
+    incremental_chunk_size: int = setting("incremental.snapshot.chunk.size", default=1024, at_least=1, doc="Rows of a chunk.")
+    incremental_watermarking: str = setting(
+        "incremental.snapshot.watermarking.strategy", default="insert_insert", choices=["insert_insert", "insert_delete"], doc="How chunks are marked.",
+    )  # fmt: skip
+    read_only: bool = setting("read.only", default=False, doc="Incremental snapshots without writing.")
+
+    # Filters and keys
+    schema_include: list[str] = setting("schema.include.list", default=[], importance=HIGH, doc="Regexes of schemas to capture.")
+    schema_exclude: list[str] = setting("schema.exclude.list", default=[], importance=HIGH, doc="Regexes of schemas to leave out.")
+    table_include: list[str] = setting("table.include.list", default=[], importance=HIGH, doc="Regexes of `schema.table` to capture.")
+    table_exclude: list[str] = setting("table.exclude.list", default=[], importance=HIGH, doc="Regexes of `schema.table` to leave out.")
+    column_include: list[str] = setting("column.include.list", default=[], doc="Regexes of `schema.table.column` to keep.")
+    column_exclude: list[str] = setting("column.exclude.list", default=[], doc="Regexes of `schema.table.column` to leave out.")
+    message_key_columns: str | None = setting("message.key.columns", default=None, doc="`regex:column,column;…` of keys.")
+    skip_without_change: bool = setting("skip.messages.without.change", default=False, doc="Leave out updates of no captured column.")
+    skipped_operations: list[str] = setting("skipped.operations", default=["t"], doc="Of c, u, d, t: what to leave out; or none.")
+    message_prefix_include: list[str] = setting("message.prefix.include.list", default=[], doc="Prefixes of logical messages.")
+    message_prefix_exclude: list[str] = setting("message.prefix.exclude.list", default=[], doc="Prefixes of logical messages.")
+    column_propagate: list[str] = setting("column.propagate.source.type", default=[], doc="Columns whose type goes into the schema.")
+    datatype_propagate: list[str] = setting("datatype.propagate.source.type", default=[], doc="Types that go into the schema.")
+
+    # Types
+    decimal_mode: str = setting("decimal.handling.mode", default="precise", choices=["precise", "double", "string"], doc="How numeric and money are written.")
+    time_mode: str = setting(
+        "time.precision.mode", default="adaptive", doc="How dates and times are written.",
+        choices=["adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds"],
+    )  # fmt: skip
+    hstore_mode: str = setting("hstore.handling.mode", default="json", choices=["json", "map"], doc="How hstore is written.")
+    interval_mode: str = setting("interval.handling.mode", default="numeric", choices=["numeric", "string"], doc="How interval is written.")
+    binary_mode: str = setting("binary.handling.mode", default="bytes", choices=["bytes", "base64", "base64-url-safe", "hex"], doc="How bytea is written.")
+    money_fraction_digits: int = setting("money.fraction.digits", default=2, at_least=0, doc="Digits behind the point of money.")
+    include_unknown: bool = setting("include.unknown.datatypes", default=False, doc="Write other types as bytes of their text.")
+    placeholder: str = setting("unavailable.value.placeholder", default="__debezium_unavailable_value", doc="Stands for a TOAST value that the server did not send.")
+    schema_name_adjustment: str = setting("schema.name.adjustment.mode", default="none", choices=["none", "avro", "avro_unicode"], doc="Characters of schema names.")
+    field_name_adjustment: str = setting("field.name.adjustment.mode", default="none", choices=["none", "avro", "avro_unicode"], doc="Characters of field names.")
+
+    # Flow, heartbeat, topics
+    max_batch_size: int = setting("max.batch.size", default=2048, at_least=1, doc="Records of a batch.")
+    max_queue_size: int = setting("max.queue.size", default=8192, at_least=1, doc="Not needed: there is no queue.")
+    max_queue_bytes: int = setting("max.queue.size.in.bytes", default=0, kind=Kind.LONG, at_least=0, doc="Limit of a batch in bytes; 0: 8 MiB.")
+    poll_interval_ms: int = setting("poll.interval.ms", default=500, at_least=1, doc="Longest wait for a change.")
+    heartbeat_interval_ms: int = setting("heartbeat.interval.ms", default=0, at_least=0, doc="Heartbeat records; 0 is none.")
+    heartbeat_action_query: str | None = setting("heartbeat.action.query", default=None, doc="SQL run with each heartbeat.")
+    heartbeat_prefix: str = setting("topic.heartbeat.prefix", default="__debezium-heartbeat", doc="Prefix of the heartbeat topic.")
+    topic_delimiter: str = setting("topic.delimiter", default=".", doc="Between the parts of a topic name.")
+    tombstones_on_delete: bool = setting("tombstones.on.delete", default=True, doc="A record with null after each delete.")
+    extended_headers: bool = setting("extended.headers.enabled", default=True, doc="The `__debezium.context.` headers.")
+    provide_transactions: bool = setting("provide.transaction.metadata", default=False, doc="Transaction topic and block.")
+    topic_transaction: str = setting("topic.transaction", default="transaction", doc="Name of the transaction topic.")
+    notification_channels: list[str] = setting("notification.enabled.channels", default=[], doc="Where notifications go.")
+    notification_topic: str | None = setting("notification.sink.topic.name", default=None, doc="Topic of notifications.")
+    errors_max_retries: int = setting("errors.max.retries", default=-1, doc="How often a lost connection is tried again; -1 has no end.")
+    retriable_wait_ms: int = setting("retriable.restart.connector.wait.ms", default=10_000, at_least=0, doc="Longest wait before a lost connection is tried again.")
+    failure_handling: str = setting("event.processing.failure.handling.mode", default="fail", choices=["fail", "warn", "skip", "ignore"], doc="What to do with a change that cannot be read.")
+
+    def check(self) -> Iterable[FieldError]:
+        """Exclusive lists, and settings of features that this version does not have."""
+        for kind in ("schema", "table", "column"):
+            if getattr(self, f"{kind}_include") and getattr(self, f"{kind}_exclude"):
+                name = f"{kind}.exclude.list"
+                yield FieldError(name, f'"{kind}.include.list" is already specified: give only one of it and {name}')
+        for attribute in ("schema_include", "schema_exclude", "table_include", "table_exclude", "column_include",
+                          "column_exclude", "snapshot_include"):  # fmt: skip
+            yield from self._check_patterns(attribute)
+        for operation in self.skipped_operations:
+            if operation not in ("c", "u", "d", "t", "none"):
+                yield self._error("skipped_operations", "only c, u, d, t and none are allowed")
+        for table in self.snapshot_overrides:
+            if self.override(table) is None:
+                name = f"snapshot.select.statement.overrides.{table}"
+                yield FieldError("snapshot.select.statement.overrides", f"{name} is missing: give the SELECT for {table}")
+        yield from self._not_yet()
+
+    def _check_patterns(self, attribute: str) -> Iterable[FieldError]:
+        for pattern in getattr(self, attribute):
+            try:
+                re.compile(pattern)
+            except re.error as exc:
+                yield self._error(attribute, f"{pattern!r} is no regular expression: {exc}")
+
+    def _not_yet(self) -> Iterable[FieldError]:
+        fields = type(self).model_fields
+        for attribute, why in _NOT_YET.items():
+            default = fields[attribute].get_default(call_default_factory=True)
+            if getattr(self, attribute) != default:
+                yield self._error(attribute, f"{why} not supported yet: remove the setting")
+        for attribute, choices in _NOT_YET_CHOICES.items():
+            if getattr(self, attribute) in choices:
+                yield self._error(attribute, "this choice is not supported yet")
+        for name in self.originals:
+            if _MASKS.fullmatch(name):
+                yield FieldError(name, f"Invalid value for configuration {name}: masks of columns are not supported yet: remove the setting")
+
+    def _error(self, attribute: str, why: str) -> FieldError:
+        name = type(self).model_fields[attribute].alias or attribute
+        shown = type(self).definitions()[name].show(getattr(self, attribute))
+        return FieldError(name, f"Invalid value {shown} for configuration {name}: {why}")
+
+    def override(self, table: str) -> str | None:
+        """The SELECT that a user gave for `schema.table`, or None."""
+        return self.originals.get(f"snapshot.select.statement.overrides.{table}")
+
+    def conninfo(self) -> dict[str, Any]:
+        """libpq's parameters."""
+        params: dict[str, Any] = {
+            "host": self.hostname, "port": self.port, "user": self.user, "dbname": self.dbname,
+            "password": self.password and self.password.get_secret_value(), "sslmode": self.sslmode,
+            "sslcert": self.sslcert, "sslkey": self.sslkey, "sslrootcert": self.sslrootcert,
+            "sslpassword": self.sslpassword and self.sslpassword.get_secret_value(),
+            "keepalives": int(self.tcp_keep_alive), "connect_timeout": 10, "client_encoding": "UTF8",
+        }  # fmt: skip
+        return {name: value for name, value in params.items() if value is not None}
+
+
+# Settings whose feature is not there yet: refused when set, never silently ignored.
+_NOT_YET: Final = {
+    "sslfactory": "a Java class cannot be loaded; it is",
+    "slot_stream_params": "more options of the slot are",
+    "xmin_fetch_interval_ms": "reading the slot's xmin is",
+    "replica_identity_autoset_values": "setting the replica identity is",
+    "snapshot_max_threads": "reading several tables at once is",
+    "snapshot_order_by_row_count": "ordering the tables is",
+    "signal_data_collection": "signals are",
+    "signal_channels": "signals are",
+    "signal_kafka_topic": "signals are",
+    "read_only": "incremental snapshots are",
+    "message_key_columns": "keys of other columns are",
+    "column_propagate": "propagation of source types is",
+    "datatype_propagate": "propagation of source types is",
+    "schema_name_adjustment": "adjustment of names is",
+    "field_name_adjustment": "adjustment of names is",
+    "heartbeat_interval_ms": "heartbeats are",
+    "heartbeat_action_query": "heartbeats are",
+    "provide_transactions": "transaction metadata are",
+    "notification_channels": "notifications are",
+    "notification_topic": "notifications are",
+    "offset_mismatch_strategy": "other strategies are",
+}
+_NOT_YET_CHOICES: Final = {
+    "snapshot_mode": ("configuration_based", "custom"),
+    "snapshot_isolation_mode": ("read_committed", "read_uncommitted"),
+    "snapshot_locking_mode": ("shared", "custom"),
+    "lsn_flush_mode": ("manual", "connector_and_driver"),
+    "failure_handling": ("warn", "skip", "ignore"),
+}

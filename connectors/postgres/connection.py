@@ -1,0 +1,149 @@
+"""Connections to PostgreSQL: ordinary ones for the catalog and the snapshot, and the replication one."""
+
+import re
+import select
+from collections.abc import Sequence
+from typing import Any, Final
+
+import psycopg
+from psycopg import errors, pq
+from psycopg.conninfo import make_conninfo
+
+from connect.api import ConnectError
+from connectors.postgres.config import PostgresSourceConfig
+
+# One text form of every value, whatever the server, the database or the user are set to.
+_SESSION: Final = {
+    "datestyle": "ISO", "intervalstyle": "postgres", "timezone": "UTC", "extra_float_digits": "1",
+    "bytea_output": "hex", "lc_monetary": "C", "standard_conforming_strings": "on",
+}  # fmt: skip
+_STATEMENT_END: Final = re.compile(r"(?<!;);(?!;)")
+
+
+def _conninfo(config: PostgresSourceConfig, **more: Any) -> str:
+    options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
+    return make_conninfo(**config.conninfo(), options=options, **more)
+
+
+def connect(config: PostgresSourceConfig) -> psycopg.Connection[Any]:
+    """An ordinary connection in autocommit; raises `psycopg.OperationalError`."""
+    connection = psycopg.connect(_conninfo(config, application_name="Millstream General"), autocommit=True)
+    try:
+        if config.query_timeout_ms:
+            connection.execute(f"SET statement_timeout = {config.query_timeout_ms}".encode())
+        for statement in _STATEMENT_END.split(config.initial_statements or ""):
+            if statement.strip():
+                connection.execute(statement.replace(";;", ";").encode())
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def server_error(message: str, sqlstate: str | None) -> psycopg.Error:
+    """The exception of psycopg's that stands for an error of the server or of the connection."""
+    if sqlstate is None:
+        return psycopg.OperationalError(message)
+    try:
+        return errors.lookup(sqlstate)(message)
+    except KeyError:
+        return psycopg.DatabaseError(message)
+
+
+def quote_name(name: str) -> str:
+    """An SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+class CopyReader:
+    """Receives the messages of a COPY without blocking: rows of COPY TO STDOUT, or a replication stream."""
+
+    def __init__(self, pgconn: pq.abc.PGconn) -> None:
+        self._pgconn = pgconn
+        self._get = pgconn.get_copy_data
+
+    def receive(self) -> bytes | None:
+        """The next message, or None when none has come yet; raises `EOFError` at the end of the COPY."""
+        size, data = self._get(1)
+        if size > 0:
+            return bytes(data)
+        if size == 0:
+            self._pgconn.consume_input()
+            size, data = self._get(1)
+            if size > 0:
+                return bytes(data)
+            if size == 0:
+                return None
+        result = self._pgconn.get_result()
+        if result is not None and result.status == pq.ExecStatus.FATAL_ERROR:
+            raise _result_error(self._pgconn, result)
+        raise EOFError
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until something has come or the time is over; True when something has."""
+        return bool(select.select([self._pgconn.socket], (), (), seconds)[0])
+
+
+def _result_error(pgconn: pq.abc.PGconn, result: pq.abc.PGresult) -> psycopg.Error:
+    sqlstate = result.error_field(pq.DiagnosticField.SQLSTATE)
+    message = result.error_message.decode(errors="replace").strip()
+    if pgconn.status == pq.ConnStatus.BAD:
+        return psycopg.OperationalError(message)
+    return server_error(message, sqlstate.decode() if sqlstate else None)
+
+
+def start_copy(connection: psycopg.Connection[Any], sql: str) -> CopyReader:
+    """Run a COPY … TO STDOUT and read its rows."""
+    pgconn = connection.pgconn
+    result = pgconn.exec_(sql.encode())
+    if result.status != pq.ExecStatus.COPY_OUT:
+        raise _result_error(pgconn, result)
+    return CopyReader(pgconn)
+
+
+class ReplicationConnection:
+    """A connection that can create slots and stream from them.
+
+    https://www.postgresql.org/docs/current/protocol-replication.html
+    """
+
+    def __init__(self, config: PostgresSourceConfig) -> None:
+        info = _conninfo(config, application_name="Millstream Streaming", replication="database")
+        self._pgconn = pq.PGconn.connect(info.encode())
+        if self._pgconn.status != pq.ConnStatus.OK:
+            message = self._pgconn.error_message.decode(errors="replace").strip()
+            self._pgconn.finish()
+            raise psycopg.OperationalError(message)
+
+    def execute(self, sql: str) -> list[list[str | None]]:
+        """Run a command; the rows of its answer as text."""
+        result = self._pgconn.exec_(sql.encode())
+        if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
+            raise _result_error(self._pgconn, result)
+        values = [[result.get_value(row, column) for column in range(result.nfields)] for row in range(result.ntuples)]
+        return [[None if value is None else value.decode() for value in row] for row in values]
+
+    def start(self, slot: str, start_lsn: str, options: Sequence[tuple[str, str]]) -> CopyReader:
+        """Stream from a slot; raises `psycopg.errors.ObjectInUse` while another connection has it."""
+        shown = ", ".join(f"\"{name}\" '{value}'" for name, value in options)
+        sql = f"START_REPLICATION SLOT {quote_name(slot)} LOGICAL {start_lsn} ({shown})"
+        result = self._pgconn.exec_(sql.encode())
+        if result.status != pq.ExecStatus.COPY_BOTH:
+            raise _result_error(self._pgconn, result)
+        return CopyReader(self._pgconn)
+
+    def send(self, message: bytes) -> None:
+        """Send a message into the stream."""
+        try:
+            self._pgconn.put_copy_data(message)
+            self._pgconn.flush()
+        except psycopg.Error as exc:
+            raise psycopg.OperationalError(str(exc)) from exc
+
+    def close(self) -> None:
+        self._pgconn.finish()
+
+
+def refuse(exc: psycopg.Error, what: str) -> ConnectError:
+    """The error for something that the server does not let us do."""
+    return ConnectError(f"{what}: {str(exc).strip()}")

@@ -1,0 +1,236 @@
+"""The messages of pgoutput, protocol version 1.
+
+https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html. Numbers are big-endian.
+Every function takes one whole message, its type byte included, and raises `MalformedMessage` for
+anything else, such as a message that is cut short.
+"""
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+from connect.api import ConnectError
+
+POSTGRES_EPOCH_US: Final = 946_684_800_000_000
+"""2000-01-01, from which PostgreSQL counts, in microseconds since 1970."""
+
+BEGIN, COMMIT, ORIGIN, RELATION, TYPE = b"B"[0], b"C"[0], b"O"[0], b"R"[0], b"Y"[0]
+INSERT, UPDATE, DELETE, TRUNCATE, MESSAGE = b"I"[0], b"U"[0], b"D"[0], b"T"[0], b"M"[0]
+_NEW, _KEY, _OLD = b"N"[0], b"K"[0], b"O"[0]
+_NULL, _UNCHANGED, _TEXT = b"n"[0], b"u"[0], b"t"[0]
+
+_BEGIN: Final = struct.Struct(">cQqI")
+_COMMIT: Final = struct.Struct(">cBQQq")
+_RELATION_HEAD: Final = struct.Struct(">cI")
+_COLUMN_TAIL: Final = struct.Struct(">Ii")
+_ROW_HEAD: Final = struct.Struct(">xIc")
+_TRUNCATE_HEAD: Final = struct.Struct(">xIB")
+_MESSAGE_HEAD: Final = struct.Struct(">xBQ")
+
+Encode = Callable[[str], str]
+NULL: Final = "null"
+
+
+class MalformedMessage(ConnectError):
+    """Bytes that are no message of the protocol."""
+
+
+class Begin(NamedTuple):
+    """A transaction starts. `final_lsn` is where its commit record starts; `commit_us` since 1970."""
+
+    final_lsn: int
+    commit_us: int
+    xid: int
+
+
+class Commit(NamedTuple):
+    """It ends; `end_lsn` is behind its commit record."""
+
+    commit_lsn: int
+    end_lsn: int
+    commit_us: int
+
+
+class Origin(NamedTuple):
+    """The transaction was replayed here from another server."""
+
+    commit_lsn: int
+    name: str
+
+
+class RelationColumn(NamedTuple):
+    """A column of a relation; `identity` where it belongs to the replica identity."""
+
+    identity: bool
+    name: str
+    type_oid: int
+    typmod: int
+
+
+class Relation(NamedTuple):
+    """What the next rows of a table look like. `replica_identity` is pg_class.relreplident."""
+
+    oid: int
+    schema: str
+    name: str
+    replica_identity: str
+    columns: tuple[RelationColumn, ...]
+
+
+class Truncate(NamedTuple):
+    """Tables were truncated."""
+
+    oids: tuple[int, ...]
+    cascade: bool
+    restart_identity: bool
+
+
+class Message(NamedTuple):
+    """pg_logical_emit_message."""
+
+    transactional: bool
+    lsn: int
+    prefix: str
+    content: bytes
+
+
+class Row(NamedTuple):
+    """An insert, update or delete. Rows are JSON fragments, one per column of the relation.
+
+    `key_only`: `old` has the columns of the replica identity only, the others are null.
+    """
+
+    oid: int
+    old: list[str] | None
+    key_only: bool
+    new: list[str] | None
+
+
+@contextmanager
+def _whole(message: bytes) -> Iterator[None]:
+    try:
+        yield
+    except (struct.error, IndexError, ValueError) as exc:
+        raise _malformed(message, str(exc)) from exc
+
+
+def _malformed(message: bytes, why: str) -> MalformedMessage:
+    return MalformedMessage(f"malformed pgoutput message of {len(message)} bytes, {message[:40]!r}: {why}")
+
+
+def begin(message: bytes) -> Begin:
+    with _whole(message):
+        _, final_lsn, commit_us, xid = _BEGIN.unpack(message)
+        return Begin(final_lsn, commit_us + POSTGRES_EPOCH_US, xid)
+
+
+def commit(message: bytes) -> Commit:
+    with _whole(message):
+        _, _, commit_lsn, end_lsn, commit_us = _COMMIT.unpack(message)
+        return Commit(commit_lsn, end_lsn, commit_us + POSTGRES_EPOCH_US)
+
+
+def origin(message: bytes) -> Origin:
+    with _whole(message):
+        name, pos = _string(message, 9)
+        _at_end(message, pos)
+        return Origin(int.from_bytes(message[1:9], "big"), name)
+
+
+def relation(message: bytes) -> Relation:
+    with _whole(message):
+        _, oid = _RELATION_HEAD.unpack_from(message)
+        schema, pos = _string(message, 5)
+        name, pos = _string(message, pos)
+        identity = chr(message[pos])
+        count = int.from_bytes(message[pos + 1 : pos + 3], "big")
+        pos += 3
+        columns: list[RelationColumn] = []
+        for _ in range(count):
+            flags = message[pos]
+            column, pos = _string(message, pos + 1)
+            columns.append(RelationColumn(bool(flags & 1), column, *_COLUMN_TAIL.unpack_from(message, pos)))
+            pos += 8
+        _at_end(message, pos)
+        # pgoutput leaves the schema out for pg_catalog.
+        return Relation(oid, schema or "pg_catalog", name, identity, tuple(columns))
+
+
+def truncate(message: bytes) -> Truncate:
+    with _whole(message):
+        count, options = _TRUNCATE_HEAD.unpack_from(message)
+        oids = struct.unpack_from(f">{count}I", message, 6)
+        _at_end(message, 6 + 4 * count)
+        return Truncate(oids, bool(options & 1), bool(options & 2))
+
+
+def logical_message(message: bytes) -> Message:
+    with _whole(message):
+        flags, lsn = _MESSAGE_HEAD.unpack_from(message)
+        prefix, pos = _string(message, 10)
+        length = int.from_bytes(message[pos : pos + 4], "big")
+        _at_end(message, pos + 4 + length)
+        return Message(bool(flags & 1), lsn, prefix, message[pos + 4 :])
+
+
+def relation_oid(message: bytes) -> int:
+    """The oid of the relation that an insert, update or delete belongs to."""
+    return int.from_bytes(message[1:5], "big")
+
+
+def row(message: bytes, encoders: Sequence[Encode | None], unavailable: Sequence[str]) -> Row:
+    """Read an insert, update or delete; `encoders` and `unavailable` are those of the relation's plan."""
+    with _whole(message):
+        oid, kind = _ROW_HEAD.unpack_from(message)
+        pos = 6
+        old = new = None
+        tag = kind[0]
+        key_only = tag == _KEY
+        if key_only or tag == _OLD:
+            old, pos = read_tuple(message, pos, encoders, unavailable)
+            tag = message[pos] if message[0] == UPDATE else 0
+            pos += tag == _NEW
+        if tag == _NEW:
+            new, pos = read_tuple(message, pos, encoders, unavailable)
+        _at_end(message, pos)
+        if (old is None and message[0] == DELETE) or (new is None and message[0] != DELETE):
+            raise ValueError("a row is missing")
+        return Row(oid, old, key_only, new)
+
+
+def read_tuple(
+    message: bytes, pos: int, encoders: Sequence[Encode | None], unavailable: Sequence[str]
+) -> tuple[list[str], int]:
+    """The row's JSON fragments and where it ends, which may be behind the end of a message that is cut."""
+    if int.from_bytes(message[pos : pos + 2], "big") != len(encoders):
+        raise ValueError(f"{len(encoders)} columns expected")
+    pos += 2
+    fragments: list[str] = []
+    append = fragments.append
+    for encode in encoders:
+        kind = message[pos]
+        if kind == _TEXT:
+            start = pos + 5
+            pos = start + int.from_bytes(message[pos + 1 : start], "big")
+            text = str(message[start:pos], "utf-8")
+            append(text if encode is None else encode(text))
+        else:
+            pos += 1
+            if kind == _NULL:
+                append(NULL)
+            elif kind == _UNCHANGED:
+                append(unavailable[len(fragments)])
+            else:
+                raise ValueError(f"unknown kind of value {kind:#x}")
+    return fragments, pos
+
+
+def _string(message: bytes, pos: int) -> tuple[str, int]:
+    end = message.index(0, pos)
+    return str(message[pos:end], "utf-8"), end + 1
+
+
+def _at_end(message: bytes, pos: int) -> None:
+    if pos != len(message):
+        raise ValueError(f"it should have {pos} bytes")

@@ -1,0 +1,251 @@
+"""The task: snapshot, then stream, and back to where it was after any interruption."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import psycopg
+import structlog
+from psycopg import errors
+
+from connect.api import ConnectError, RetriableError, SourceRecord, SourceTask, SourceTaskContext
+from connectors.postgres import pgoutput
+from connectors.postgres.catalog import Catalog, Column, Table
+from connectors.postgres.config import PostgresSourceConfig
+from connectors.postgres.connection import CopyReader, ReplicationConnection, connect
+from connectors.postgres.envelope import SourceBlocks
+from connectors.postgres.filters import Filters
+from connectors.postgres.offsets import Lsn, Position, parse_lsn, read_offset, show_lsn
+from connectors.postgres.plan import TablePlan
+from connectors.postgres.records import RecordMaker
+from connectors.postgres.slots import (
+    Slot,
+    create_slot,
+    find_slot,
+    lost_slot,
+    prepare_publication,
+)
+from connectors.postgres.snapshot import Snapshot, SnapshotPoint
+from connectors.postgres.stream import Stream
+from connectors.postgres.type_map import TypeMap
+
+_BATCH_BYTES: Final = 8 << 20
+_FIRST_RETRY_S: Final = 0.05
+_NEVER: Final = ("no_data", "never")
+
+log = structlog.get_logger(__name__)
+
+
+class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
+    """Reads one database. All work happens in `poll`, so that a server that is down is tried again."""
+
+    def start(self, context: SourceTaskContext, config: PostgresSourceConfig) -> None:
+        self._context = context
+        self._config = config
+        self._filters = Filters(config)
+        self._maker = RecordMaker(config, context.task_id)
+        self._batch_bytes = config.max_queue_bytes or _BATCH_BYTES
+        stored = context.offset(self._maker.source_partition)
+        # The offset after the last record handed out: a lost connection goes on there.
+        self._last_offset: Mapping[str, Any] | None = stored
+        self._durable: Mapping[str, Any] | None = stored
+        if stored is not None:
+            read_offset(stored)  # complain now about one that makes no sense
+        self._connection: psycopg.Connection[Any] | None = None
+        self._replication: ReplicationConnection | None = None
+        self._stream: Stream | None = None
+        self._started_snapshot = False
+        self._batches = self._run()
+
+    # --- the calls of the runtime
+
+    def poll(self) -> Sequence[SourceRecord]:
+        try:
+            batch = next(self._batches, [])
+        except (psycopg.OperationalError, psycopg.InterfaceError, EOFError) as exc:
+            self._disconnect()
+            self._batches = self._run()
+            raise RetriableError(f"connection to {self._config.hostname} lost or refused: {str(exc).strip()}") from exc
+        except psycopg.Error as exc:
+            raise ConnectError(f"PostgreSQL refused: {str(exc).strip()}") from exc
+        if batch:
+            self._last_offset = batch[-1].source_offset
+        else:
+            self._advance_when_idle()
+        return batch
+
+    def commit(self, offsets: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
+        for _, offset in offsets:
+            self._durable = offset
+            position = read_offset(offset)
+            if self._stream is not None and not position.in_snapshot:
+                self._stream.confirm(position.start)
+
+    def stop(self) -> None:
+        self._batches = iter(())
+        self._disconnect()
+        if self._config.slot_drop_on_stop:
+            with connect(self._config) as connection:
+                connection.execute("SELECT pg_drop_replication_slot(%s)", (self._config.slot_name,))
+
+    # --- what happens when
+
+    def _run(self) -> Iterator[Sequence[SourceRecord]]:
+        config = self._config
+        self._connection = connect(config)
+        catalog = Catalog(self._connection)
+        position = read_offset(self._last_offset) if self._last_offset is not None else None
+        slot = find_slot(self._connection, config)
+        if self._streams():
+            prepare_publication(self._connection, config, self._filters, catalog)
+            self._replication = ReplicationConnection(config)
+        if self._wants_snapshot(position, slot):
+            point = self._snapshot_point(slot)
+            if self._context.wait(config.snapshot_delay_ms / 1000):
+                return
+            yield from self._read_snapshot(point)
+            position = None
+            start = point.lsn
+            if self._last_offset is not None and not read_offset(self._last_offset).in_snapshot:
+                position = read_offset(self._last_offset)
+        elif position is not None:
+            if slot is None and self._streams():
+                raise lost_slot(config, position, self._current_lsn())
+            start = position.start
+        else:
+            start = slot.confirmed_lsn if slot else create_slot(self._replication_connection(), config).lsn
+        if not self._streams():
+            log.info("snapshot finished; snapshot.mode=initial_only streams nothing", connector=config.topic_prefix)
+            while True:
+                self._context.wait(config.poll_interval_ms / 1000)
+                yield []
+        if self._context.wait(config.streaming_delay_ms / 1000):
+            return
+        yield from self._read_stream(start, position, catalog)
+
+    def _streams(self) -> bool:
+        return self._config.snapshot_mode != "initial_only"
+
+    def _wants_snapshot(self, position: Position | None, slot: Slot | None) -> bool:
+        mode = self._config.snapshot_mode
+        if mode in _NEVER:
+            return False
+        if position is None or position.in_snapshot:
+            return True
+        if mode == "always" and not self._started_snapshot:
+            return True
+        return mode == "when_needed" and slot is None
+
+    def _snapshot_point(self, slot: Slot | None) -> SnapshotPoint:
+        """Where the snapshot stands.
+
+        With a slot that exists already, the stream afterwards goes on at the slot's own position, not at
+        the snapshot's: rows that an earlier, interrupted snapshot or stream has written may have been
+        deleted since, and only the stream tells so.
+        """
+        if not self._streams():
+            return SnapshotPoint(parse_lsn(self._current_lsn()), None)
+        if slot is not None:
+            return SnapshotPoint(slot.confirmed_lsn, None)
+        made = create_slot(self._replication_connection(), self._config)
+        return SnapshotPoint(made.lsn, made.snapshot_name)
+
+    def _read_snapshot(self, point: SnapshotPoint) -> Iterator[Sequence[SourceRecord]]:
+        self._started_snapshot = True
+        log.info("snapshot starts", connector=self._config.topic_prefix, lsn=show_lsn(point.lsn))
+        with connect(self._config) as connection:
+            snapshot = Snapshot(self._config, connection, self._filters, self._maker, self._batch_bytes)
+            yield from snapshot.read(point)
+        log.info("snapshot finished", connector=self._config.topic_prefix)
+
+    def _read_stream(self, start: Lsn, resume: Position | None, catalog: Catalog) -> Iterator[Sequence[SourceRecord]]:
+        config = self._config
+        reader = self._start_streaming(start)
+        if reader is None:
+            return
+        log.info("streaming", connector=config.topic_prefix, slot=config.slot_name, lsn=show_lsn(start))
+        stream = self._stream = Stream(
+            self._replication_connection(), reader, resume, _Plans(config, self._filters, catalog).plan,
+            self._maker, SourceBlocks(config), frozenset(config.skipped_operations),
+            config.status_update_interval_ms / 1000,
+        )  # fmt: skip
+        while True:
+            yield stream.read(config.max_batch_size, self._batch_bytes, config.poll_interval_ms / 1000)
+
+    def _start_streaming(self, start: Lsn) -> CopyReader | None:
+        """Take the slot; None when the task should stop meanwhile.
+
+        After a crash the server may not have noticed yet that the old connection is gone, which takes it
+        some milliseconds, so the first tries follow quickly.
+        """
+        config = self._config
+        options = [("proto_version", "1"), ("publication_names", _quoted_list(config.publication_name))]
+        delay = _FIRST_RETRY_S
+        deadline = time.monotonic() + config.slot_max_retries * config.slot_retry_delay_ms / 1000
+        while True:
+            try:
+                return self._replication_connection().start(config.slot_name, show_lsn(start), options)
+            except errors.ObjectInUse as exc:
+                if time.monotonic() >= deadline:
+                    raise ConnectError(
+                        f"{str(exc).strip()}: another connector or tool reads from the slot {config.slot_name}. Stop it, "
+                        f"or give this connector a slot.name and publication.name of its own"
+                    ) from exc
+            if self._context.wait(delay):
+                return None
+            delay = min(delay * 2, config.slot_retry_delay_ms / 1000)
+
+    def _advance_when_idle(self) -> None:
+        """Let the server forget WAL without captured changes, once all that was handed out is durable."""
+        stream = self._stream
+        if stream is not None and not stream.holds_records and self._durable == self._last_offset:
+            stream.confirm(stream.received)
+
+    def _replication_connection(self) -> ReplicationConnection:
+        assert self._replication is not None
+        return self._replication
+
+    def _current_lsn(self) -> str:
+        assert self._connection is not None
+        row = self._connection.execute(
+            "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text"
+        ).fetchone()
+        return str(row[0]) if row else "0/0"
+
+    def _disconnect(self) -> None:
+        self._stream = None
+        if self._replication is not None:
+            self._replication.close()
+            self._replication = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _quoted_list(name: str) -> str:
+    """A name in a list of names in a string literal."""
+    return ('"' + name.replace('"', '""') + '"').replace("'", "''")
+
+
+class _Plans:
+    """Makes the plan of a relation from the stream's description and the catalog's."""
+
+    def __init__(self, config: PostgresSourceConfig, filters: Filters, catalog: Catalog) -> None:
+        self._config = config
+        self._filters = filters
+        self._catalog = catalog
+        self._types = TypeMap(config)
+
+    def plan(self, relation: pgoutput.Relation) -> TablePlan | None:
+        """The relation's plan, None for one that is not captured."""
+        if not self._filters.keeps_table(relation.schema, relation.name):
+            return None
+        self._catalog.forget_enums()
+        incoming = [(c.name, self._catalog.type(c.type_oid), c.typmod) for c in relation.columns]
+        identity = [c.name for c in relation.columns if c.identity]
+        table = self._catalog.table(relation.oid, relation.schema, relation.name)
+        if table is None:  # dropped since: only the stream knows it
+            columns = tuple(Column(name, pg_type, typmod, False, None, None, False) for name, pg_type, typmod in incoming)
+            key = tuple(identity) if relation.replica_identity == "d" else ()
+            table = Table(relation.oid, relation.schema, relation.name, columns, key)
+        return TablePlan(table, incoming, identity, self._config, self._types, self._filters)

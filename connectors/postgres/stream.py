@@ -1,0 +1,215 @@
+"""The stream: pgoutput's messages become records, transaction by transaction as they are committed."""
+
+import struct
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from connect.api import SourceRecord
+from connectors.postgres import pgoutput
+from connectors.postgres.connection import CopyReader, ReplicationConnection
+from connectors.postgres.envelope import SourceBlocks, TransactionSource, timestamps
+from connectors.postgres.offsets import Lsn, Position
+from connectors.postgres.plan import TablePlan
+from connectors.postgres.records import RecordMaker
+
+_XLOG_DATA, _KEEPALIVE = b"w"[0], b"k"[0]
+_XLOG_HEAD_BYTES: Final = 25
+_KEEPALIVE_FORMAT: Final = struct.Struct(">cQqB")
+_STATUS_FORMAT: Final = struct.Struct(">cQQQqB")
+_RECORD_OVERHEAD_BYTES: Final = 600
+
+PlanOf = Callable[[pgoutput.Relation], TablePlan | None]
+
+
+class Stream:
+    """Reads changes from a slot's stream, and tells the server what is durable.
+
+    `resume` filters what comes a second time: transactions that ended at or before its `commit_lsn`, and
+    of the transaction it lies in the changes up to its `done_lsn`.
+
+    A restart must neither skip a change nor, if it can be helped, repeat one. Several changes can share
+    one position (a COPY writes many rows in one WAL record), and one change can make several records, so
+    only the last record of a position has an offset that says the position is done. The last record of a
+    batch is held back until the next message shows that no other change shares its position.
+    """
+
+    def __init__(
+        self, connection: ReplicationConnection, reader: CopyReader, resume: Position | None, plan_of: PlanOf,
+        maker: RecordMaker, sources: SourceBlocks, skipped: frozenset[str], status_interval_s: float,
+    ) -> None:  # fmt: skip
+        self._connection = connection
+        self._reader = reader
+        self._resume = resume
+        self._plan_of = plan_of
+        self._maker = maker
+        self._sources = sources
+        self._skip_insert, self._skip_update = "c" in skipped, "u" in skipped
+        self._skip_delete, self._skip_truncate = "d" in skipped, "t" in skipped
+        self._status_interval_s = status_interval_s
+        self._status_due = time.monotonic() + status_interval_s
+        self._plans: dict[int, TablePlan | None] = {}
+        self._commit_lsn = Lsn(resume.commit_lsn if resume else 0)
+        self._confirmed = Lsn(resume.start if resume else 0)
+        self._received = self._confirmed
+        self._begin: pgoutput.Begin | None = None
+        self._origin: tuple[str, int] | None = None
+        self._source: TransactionSource | None = None
+        self._skip_until = 0
+        self._last_lsn = -1
+        self._held: list[SourceRecord] = []
+
+    # --- reading
+
+    def read(self, batch_size: int, bytes_max: int, wait_s: float) -> list[SourceRecord]:
+        """The next records; empty when none came within `wait_s`. Returns as soon as there are some."""
+        batch, self._held = self._held, []
+        size = 0
+        receive = self._reader.receive
+        tail = timestamps(time.time_ns())
+        while len(batch) < batch_size and size < bytes_max:
+            message = receive()
+            if message is None:
+                if len(batch) > (1 if self._last_lsn >= 0 else 0):
+                    break
+                self._send_status_if_due()
+                if not self._reader.wait(wait_s):
+                    break
+                tail = timestamps(time.time_ns())
+                continue
+            if message[0] == _XLOG_DATA:
+                lsn = int.from_bytes(message[1:9], "big")
+                size += len(message) + _RECORD_OVERHEAD_BYTES
+                self._change(message[_XLOG_HEAD_BYTES:], lsn, tail, batch)
+            elif message[0] == _KEEPALIVE:
+                self._keepalive(message)
+                if not batch:
+                    break
+        self._send_status_if_due()
+        if self._last_lsn >= 0 and batch:
+            self._held = [batch.pop()]
+        return batch
+
+    def _change(self, message: bytes, lsn: int, tail: str, batch: list[SourceRecord]) -> None:
+        kind = message[0]
+        if kind == pgoutput.INSERT or kind == pgoutput.UPDATE or kind == pgoutput.DELETE:
+            self._row(kind, message, lsn, tail, batch)
+        elif kind == pgoutput.BEGIN:
+            self._begin_transaction(pgoutput.begin(message))
+        elif kind == pgoutput.COMMIT:
+            self._commit_lsn = self._received = Lsn(pgoutput.commit(message).end_lsn)
+            self._begin = self._source = self._origin = None
+            self._last_lsn = -1
+        elif kind == pgoutput.RELATION:
+            relation = pgoutput.relation(message)
+            self._plans[relation.oid] = self._plan_of(relation)
+        elif kind == pgoutput.TRUNCATE:
+            self._truncate(pgoutput.truncate(message), lsn, tail, batch)
+        elif kind == pgoutput.ORIGIN:
+            found = pgoutput.origin(message)
+            self._origin = (found.name, found.commit_lsn)
+            self._source = None
+        # Others (types, logical messages) tell nothing that an event needs.
+
+    def _begin_transaction(self, begin: pgoutput.Begin) -> None:
+        self._begin = begin
+        self._source = None
+        self._skip_until = 0
+        if self._resume is not None:
+            if begin.final_lsn < self._resume.commit_lsn:
+                self._skip_until = begin.final_lsn
+            elif begin.xid == self._resume.tx_id:
+                self._skip_until = self._resume.done_lsn
+            else:
+                self._resume = None
+
+    def _row(self, kind: int, message: bytes, lsn: int, tail: str, batch: list[SourceRecord]) -> None:
+        if lsn <= self._skip_until:
+            return
+        oid = pgoutput.relation_oid(message)
+        try:
+            plan = self._plans[oid]
+        except KeyError:
+            raise pgoutput.MalformedMessage(f"a change of relation {oid} came before its description") from None
+        if plan is None:
+            return
+        _, old, key_only, new = pgoutput.row(message, plan.encoders, plan.unavailable)
+        if kind == pgoutput.INSERT and new is not None:
+            if not self._skip_insert:
+                offset, source = self._at(lsn, "INSERT", batch), self._block(plan, lsn)
+                batch.append(self._maker.insert(plan, new, source, tail, offset))
+        elif kind == pgoutput.UPDATE and new is not None:
+            if not self._skip_update:
+                offset, source = self._at(lsn, "UPDATE", batch), self._block(plan, lsn)
+                unfinished = {**offset, "lsn_proc": lsn - 1}
+                batch += self._maker.update(plan, old, key_only, new, source, tail, offset, unfinished)
+        elif old is not None and not self._skip_delete:
+            offset, source = self._at(lsn, "DELETE", batch), self._block(plan, lsn)
+            batch += self._maker.delete(plan, old, key_only, source, tail, offset, {**offset, "lsn_proc": lsn - 1})
+
+    def _truncate(self, truncate: pgoutput.Truncate, lsn: int, tail: str, batch: list[SourceRecord]) -> None:
+        if lsn <= self._skip_until or self._skip_truncate:
+            return
+        for oid in truncate.oids:
+            if (plan := self._plans.get(oid)) is not None:
+                offset, source = self._at(lsn, "TRUNCATE", batch), self._block(plan, lsn)
+                batch.append(self._maker.truncate(plan, source, tail, offset))
+
+    def _at(self, lsn: int, operation: str, batch: list[SourceRecord]) -> dict[str, Any]:
+        """The offset of the change at `lsn`; the record before it loses its claim to have finished it."""
+        begin = self._begin
+        if begin is None:
+            raise pgoutput.MalformedMessage(f"a change at {lsn} came outside of a transaction")
+        if lsn == self._last_lsn:
+            batch[-1].source_offset = {**batch[-1].source_offset, "lsn_proc": lsn - 1}
+        self._last_lsn = lsn
+        if self._commit_lsn:
+            return {"lsn_proc": lsn, "messageType": operation, "lsn_commit": self._commit_lsn, "lsn": lsn,
+                    "txId": begin.xid, "ts_usec": begin.commit_us}  # fmt: skip
+        return {"lsn_proc": lsn, "messageType": operation, "lsn": lsn, "txId": begin.xid, "ts_usec": begin.commit_us}
+
+    def _block(self, plan: TablePlan, lsn: int) -> str:
+        source = self._source
+        if source is None:
+            begin = self._begin
+            assert begin is not None
+            source = self._source = self._sources.transaction(
+                begin.commit_us, begin.xid, self._commit_lsn, origin=self._origin
+            )
+        return source.block(plan.source_table, lsn)
+
+    # --- telling the server
+
+    def _keepalive(self, message: bytes) -> None:
+        _, end, _, reply_requested = _KEEPALIVE_FORMAT.unpack(message)
+        # Everything that committed before `end` has been sent to us.
+        if self._begin is None:
+            self._received = Lsn(max(self._received, end))
+        if reply_requested:
+            self._send_status()
+
+    @property
+    def received(self) -> Lsn:
+        """Every transaction that committed before it has been read from this stream."""
+        return self._received
+
+    @property
+    def holds_records(self) -> bool:
+        """True while records that were read have not been returned yet."""
+        return bool(self._held)
+
+    def confirm(self, lsn: Lsn) -> None:
+        """Everything that committed before `lsn` is durable: the server may forget it."""
+        if lsn > self._confirmed:
+            self._confirmed = lsn
+            self._send_status()
+
+    def _send_status_if_due(self) -> None:
+        if time.monotonic() >= self._status_due:
+            self._send_status()
+
+    def _send_status(self) -> None:
+        now_us = time.time_ns() // 1000 - pgoutput.POSTGRES_EPOCH_US
+        confirmed = self._confirmed
+        self._connection.send(_STATUS_FORMAT.pack(b"r", max(self._received, confirmed), confirmed, confirmed, now_us, 0))
+        self._status_due = time.monotonic() + self._status_interval_s

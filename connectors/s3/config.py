@@ -1,0 +1,390 @@
+"""Settings of the S3 sink: the names, defaults and checks of Confluent's S3SinkConnector.
+
+What Millstream does not do yet is declared all the same and refused when it is asked for, so that nothing
+is left out in silence.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from pydantic import SecretStr
+
+from connect.api import Config, ConfigError, FieldError, Importance, Kind, setting
+from connect.api.java_patterns import JavaPattern, time_zone
+
+HIGH, MEDIUM, LOW = Importance.HIGH, Importance.MEDIUM, Importance.LOW
+
+JSON_FORMAT: Final = "io.confluent.connect.s3.format.json.JsonFormat"
+BYTES_FORMAT: Final = "io.confluent.connect.s3.format.bytearray.ByteArrayFormat"
+_FORMATS: Final = (JSON_FORMAT, BYTES_FORMAT)
+_LATER_FORMATS: Final = ("AvroFormat", "ParquetFormat")
+AVRO_FORMAT: Final = "io.confluent.connect.s3.format.avro.AvroFormat"
+
+_PARTITIONERS: Final = "io.confluent.connect.storage.partitioner."
+DEFAULT_PARTITIONER: Final = _PARTITIONERS + "DefaultPartitioner"
+FIELD_PARTITIONER: Final = _PARTITIONERS + "FieldPartitioner"
+TIME_PARTITIONER: Final = _PARTITIONERS + "TimeBasedPartitioner"
+HOURLY_PARTITIONER: Final = _PARTITIONERS + "HourlyPartitioner"
+DAILY_PARTITIONER: Final = _PARTITIONERS + "DailyPartitioner"
+TIME_PARTITIONERS: Final = (TIME_PARTITIONER, HOURLY_PARTITIONER, DAILY_PARTITIONER)
+_PARTITIONER_CLASSES: Final = (DEFAULT_PARTITIONER, FIELD_PARTITIONER, *TIME_PARTITIONERS)
+
+PART_BYTES_MIN: Final = 5 << 20  # S3's own limit
+_DEFAULT_CREDENTIALS: Final = "com.amazonaws.auth.DefaultAWSCredentialsProviderChain"
+
+
+def class_named(name: str, classes: Iterable[str]) -> str | None:
+    """The one of `classes` that is meant: by its full name, its simple name, or that without its suffix."""
+    for full in classes:
+        simple = full.rpartition(".")[2]
+        short = simple.removesuffix("Format").removesuffix("Partitioner")
+        if name in (full, simple) or name.lower() == short.lower():
+            return full
+    return None
+
+
+def _check_format(value: str) -> str | None:
+    if class_named(value, _FORMATS) is not None:
+        return None
+    if class_named(value, _LATER_FORMATS) is not None or value.endswith(_LATER_FORMATS):
+        return f"Millstream does not write this format yet; use one of: {', '.join(_FORMATS)}"
+    return f"Format must be one of: {', '.join(_FORMATS)}"
+
+
+def _check_partitioner(value: str) -> str | None:
+    if class_named(value, _PARTITIONER_CLASSES) is not None:
+        return None
+    return f"Partitioner must be one of: {', '.join(_PARTITIONER_CLASSES)}"
+
+
+def _check_time_zone(value: str) -> str | None:
+    try:
+        if value:
+            time_zone(value)
+    except ValueError as exc:
+        return str(exc)
+    return None
+
+
+def _only(*accepted: Any) -> Callable[[Any], str | None]:
+    """A check for a setting that Millstream knows, but cannot act on yet."""
+
+    def check(value: Any) -> str | None:
+        if value in accepted:
+            return None
+        shown = "unset" if accepted[0] in (None, "", []) else f"at {str(accepted[0]).lower()}"
+        return f"Millstream does not support this setting yet; leave it {shown}"
+
+    return check
+
+
+def _one_of(*choices: str) -> Callable[[str], str | None]:
+    def check(value: str) -> str | None:
+        return None if value.lower() in choices else f"Value must be one of: {', '.join(choices)}"
+
+    return check
+
+
+class S3SinkConfig(Config):
+    """Files, rotation, layout, S3; in the order in which Confluent documents them."""
+
+    format_class: str = setting(
+        "format.class", kind=Kind.CLASS, importance=HIGH, group="Connector", check=_check_format,
+        recommended=_FORMATS, doc="The format of the objects: the class, or json or bytearray for short.",
+    )  # fmt: skip
+    flush_size: int = setting(
+        "flush.size", importance=HIGH, group="Connector", at_least=1,
+        doc="How many records of one Kafka partition are written before its files are completed.",
+    )  # fmt: skip
+    rotate_interval_ms: int = setting(
+        "rotate.interval.ms", kind=Kind.LONG, default=-1, importance=HIGH, group="Connector",
+        doc="Complete the files of a Kafka partition when a record's time (of timestamp.extractor) is this "
+            "many milliseconds after the first one's. Needs a time-based partitioner. -1: never.",
+    )  # fmt: skip
+    rotate_schedule_interval_ms: int = setting(
+        "rotate.schedule.interval.ms", kind=Kind.LONG, default=-1, importance=MEDIUM, group="Connector",
+        doc="Complete files at these intervals of the wall clock, counted from midnight in timezone, whether "
+            "records arrive or not. Objects are then no longer determined by the records alone. -1: never.",
+    )  # fmt: skip
+    rotate_file_on_partition_change: bool = setting(
+        "rotate.file.on.partition.change", default=True, importance=LOW, group="Connector",
+        doc="With rotate.interval.ms: also complete the files when a record belongs to another encoded "
+            "partition than the one before it.",
+    )  # fmt: skip
+    retry_backoff_ms: int = setting(
+        "retry.backoff.ms", kind=Kind.LONG, default=5000, importance=LOW, group="Connector", at_least=0,
+        doc="How long to wait before records are written again after S3 could not take them.",
+    )  # fmt: skip
+    filename_offset_zero_pad_width: int = setting(
+        "filename.offset.zero.pad.width", default=10, importance=LOW, group="Connector", at_least=0,
+        doc="To how many digits the start offset in an object's name is filled with zeros.",
+    )  # fmt: skip
+    schema_compatibility: str = setting(
+        "schema.compatibility", default="NONE", importance=HIGH, group="Connector", check=_only("NONE"),
+        doc="How records of changing schemas share a file. JSON and bytes hold records of any schema.",
+    )  # fmt: skip
+    avro_codec: str = setting(
+        "avro.codec", default="null", importance=LOW, group="Connector",
+        check=_one_of("null", "deflate", "snappy", "bzip2"), doc="The codec of Avro files.",
+    )  # fmt: skip
+    parquet_codec: str = setting(
+        "parquet.codec", default="snappy", importance=LOW, group="Connector",
+        check=_one_of("none", "gzip", "snappy", "lz4", "zstd"), doc="The codec of Parquet files.",
+    )  # fmt: skip
+
+    bucket: str = setting(
+        "s3.bucket.name", importance=HIGH, group="S3", doc="The bucket.",
+        check=lambda value: None if value else "String must be non-empty",
+    )  # fmt: skip
+    object_tagging: bool = setting(
+        "s3.object.tagging", default=False, importance=LOW, group="S3", check=_only(False),
+        doc="Tag objects with startOffset, endOffset and recordCount.",
+    )  # fmt: skip
+    object_tags: list[str] = setting(
+        "s3.object.tagging.key.value.pairs", default=[], importance=LOW, group="S3", check=_only([]),
+        doc="More tags for objects, as key:value.",
+    )  # fmt: skip
+    region: str = setting("s3.region", default="us-west-2", group="S3", doc="The region of the bucket.")
+    part_bytes: int = setting(
+        "s3.part.size", default=26214400, importance=HIGH, group="S3",
+        check=lambda value: None if value >= PART_BYTES_MIN
+        else f"Part size must be at least: {PART_BYTES_MIN} bytes (5MB)",
+        doc="The bytes of a part of a multipart upload. Smaller objects are written at once.",
+    )  # fmt: skip
+    credentials_provider: str = setting(
+        "s3.credentials.provider.class", kind=Kind.CLASS, default=_DEFAULT_CREDENTIALS, importance=LOW,
+        group="S3", check=_only(_DEFAULT_CREDENTIALS),
+        doc="Without aws.access.key.id the usual places are looked at: environment, profile, container, "
+            "instance.",
+    )  # fmt: skip
+    access_key_id: str = setting(
+        "aws.access.key.id", default="", importance=HIGH, group="S3",
+        doc="The access key, if it is not to come from the environment, a profile, a container or an instance.",
+    )  # fmt: skip
+    secret_access_key: SecretStr | None = setting(
+        "aws.secret.access.key", default=None, importance=HIGH, group="S3",
+        doc="The secret that belongs to aws.access.key.id.",
+    )  # fmt: skip
+    sse_algorithm: str = setting(
+        "s3.ssea.name", default="", importance=LOW, group="S3", check=_only(""),
+        doc="The algorithm of server-side encryption.",
+    )  # fmt: skip
+    sse_customer_key: SecretStr | None = setting(
+        "s3.sse.customer.key", default=None, importance=LOW, group="S3", check=_only(None, ""),
+        doc="The key of server-side encryption with a key of your own.",
+    )  # fmt: skip
+    sse_kms_key_id: str = setting(
+        "s3.sse.kms.key.id", default="", importance=LOW, group="S3", check=_only(""),
+        doc="The KMS key of server-side encryption.",
+    )  # fmt: skip
+    acl_canned: str | None = setting(
+        "s3.acl.canned", default=None, importance=LOW, group="S3", check=_only(None, ""),
+        doc="The canned ACL of objects.",
+    )  # fmt: skip
+    wan_mode: bool = setting(
+        "s3.wan.mode", default=False, group="S3", check=_only(False), doc="Use S3's accelerated endpoint."
+    )
+    compression_type: str = setting(
+        "s3.compression.type", default="none", importance=LOW, group="S3", check=_one_of("none", "gzip"),
+        recommended=("none", "gzip"), doc="How JSON and bytes are compressed: none or gzip.",
+    )  # fmt: skip
+    compression_level: int = setting(
+        "s3.compression.level", default=-1, importance=LOW, group="S3", at_least=-1, at_most=9,
+        doc="The level of gzip, 0 to 9; -1 is a fast one.",
+    )  # fmt: skip
+    decimal_format: str = setting(
+        "json.decimal.format", default="BASE64", group="S3", check=_one_of("base64", "numeric"),
+        recommended=("BASE64", "NUMERIC"), doc="How JSON shows decimals of records that have a schema.",
+    )  # fmt: skip
+    part_retries: int = setting(
+        "s3.part.retries", default=3, group="S3", at_least=0,
+        doc="How often a failed request is tried again at once.",
+    )  # fmt: skip
+    part_retry_backoff_ms: int = setting(
+        "s3.retry.backoff.ms", kind=Kind.LONG, default=200, importance=LOW, group="S3", at_least=0,
+        doc="How long to wait before the first of these tries; doubled for each further one.",
+    )  # fmt: skip
+    bytes_extension: str = setting(
+        "format.bytearray.extension", default=".bin", importance=LOW, group="S3",
+        doc="How the names of objects of bytes end.",
+    )  # fmt: skip
+    bytes_separator: str | None = setting(
+        "format.bytearray.separator", default=None, importance=LOW, group="S3",
+        doc="What stands behind each record of bytes; a line feed if not set.",
+    )  # fmt: skip
+    proxy_url: str = setting(
+        "s3.proxy.url", default="", importance=LOW, group="S3", check=_only(""), doc="The proxy before S3."
+    )
+    proxy_user: str | None = setting(
+        "s3.proxy.user", default=None, importance=LOW, group="S3", check=_only(None, ""),
+        doc="The proxy's user.",
+    )  # fmt: skip
+    proxy_password: SecretStr | None = setting(
+        "s3.proxy.password", default=None, importance=LOW, group="S3", check=_only(None, ""),
+        doc="The proxy's password.",
+    )  # fmt: skip
+    null_values: str = setting(
+        "behavior.on.null.values", default="fail", importance=LOW, group="S3",
+        check=_one_of("ignore", "fail", "write"), recommended=("ignore", "fail", "write"),
+        doc="What to do with records without a value: fail, ignore them, or write them as the line null "
+            "(JSON only) under tombstone.encoded.partition.",
+    )  # fmt: skip
+    tombstone_partition: str = setting(
+        "tombstone.encoded.partition", default="tombstone", importance=LOW, group="S3",
+        doc="The folder for records without a value, in place of the encoded partition.",
+    )  # fmt: skip
+    conditional_writes: bool = setting(
+        "enable.conditional.writes", default=True, importance=LOW, group="S3",
+        doc="With rotate.schedule.interval.ms: never overwrite an object; records that a task wrote before "
+            "it was killed are recognised instead.",
+    )  # fmt: skip
+
+    store_keys: bool = setting(
+        "store.kafka.keys", default=False, importance=LOW, group="Keys and Headers", check=_only(False),
+        doc="Also write keys, as objects beside those of the values.",
+    )  # fmt: skip
+    store_headers: bool = setting(
+        "store.kafka.headers", default=False, importance=LOW, group="Keys and Headers", check=_only(False),
+        doc="Also write headers, as objects beside those of the values.",
+    )  # fmt: skip
+    keys_format_class: str = setting(
+        "keys.format.class", kind=Kind.CLASS, default=AVRO_FORMAT, importance=LOW,
+        group="Keys and Headers", doc="The format of keys.",
+    )  # fmt: skip
+    headers_format_class: str = setting(
+        "headers.format.class", kind=Kind.CLASS, default=AVRO_FORMAT, importance=LOW,
+        group="Keys and Headers", doc="The format of headers.",
+    )  # fmt: skip
+    path_style: bool = setting(
+        "s3.path.style.access.enabled", default=True, importance=LOW, group="Keys and Headers",
+        doc="Whether the bucket stands in the path of a URL rather than in its host name.",
+    )  # fmt: skip
+
+    storage_class: str = setting(
+        "storage.class", kind=Kind.CLASS, default="io.confluent.connect.s3.storage.S3Storage",
+        importance=HIGH, group="Storage", doc="Accepted and not needed: the connector's class says it.",
+    )  # fmt: skip
+    topics_dir: str = setting(
+        "topics.dir", default="topics", importance=HIGH, group="Storage",
+        doc="The folder above those of the topics; may be empty.",
+    )  # fmt: skip
+    store_url: str | None = setting(
+        "store.url", default=None, importance=HIGH, group="Storage",
+        doc="The endpoint of an S3-compatible store; that of AWS if not set.",
+    )  # fmt: skip
+    directory_delim: str = setting(
+        "directory.delim", default="/", group="Storage", doc="What stands between folders."
+    )
+    file_delim: str = setting(
+        "file.delim", default="+", group="Storage", doc="What stands between topic, partition and offset."
+    )
+
+    partitioner_class: str = setting(
+        "partitioner.class", kind=Kind.CLASS, default=DEFAULT_PARTITIONER, importance=HIGH,
+        group="Partitioner", check=_check_partitioner, recommended=_PARTITIONER_CLASSES,
+        dependents=("partition.field.name", "partition.duration.ms", "path.format", "locale", "timezone"),
+        doc="Into which folder below the topic's a record goes: by Kafka partition, by fields, or by time.",
+    )  # fmt: skip
+    partition_fields: list[str] = setting(
+        "partition.field.name", default=[], group="Partitioner",
+        doc="The fields of FieldPartitioner; a.b is the field b inside a.",
+    )  # fmt: skip
+    partition_duration_ms: int = setting(
+        "partition.duration.ms", kind=Kind.LONG, default=-1, group="Partitioner",
+        doc="The time that a folder of TimeBasedPartitioner spans.",
+    )  # fmt: skip
+    path_format: str = setting(
+        "path.format", default="", group="Partitioner",
+        doc="The folders of TimeBasedPartitioner as a Joda pattern, such as 'year'=YYYY/'month'=MM/'day'=dd.",
+    )  # fmt: skip
+    locale: str = setting(
+        "locale", default="", group="Partitioner",
+        doc="The language of names of months and days in path.format. Millstream has English.",
+    )  # fmt: skip
+    timezone: str = setting(
+        "timezone", default="", group="Partitioner", check=_check_time_zone,
+        doc="The time zone of folders and of scheduled rotation: UTC, Europe/Berlin, +02:00.",
+    )  # fmt: skip
+    timestamp_extractor: str = setting(
+        "timestamp.extractor", default="Wallclock", group="Partitioner",
+        choices=("Wallclock", "Record", "RecordField"),
+        doc="Where time-based partitioners take a record's time from: the clock, the record's timestamp, or "
+            "its field timestamp.field.",
+    )  # fmt: skip
+    timestamp_field: str = setting(
+        "timestamp.field", default="timestamp", group="Partitioner",
+        doc="The field of the extractor RecordField: milliseconds since 1970 or an ISO 8601 text.",
+    )  # fmt: skip
+
+    @property
+    def format(self) -> str:
+        """The full class name."""
+        return class_named(self.format_class, _FORMATS) or self.format_class
+
+    @property
+    def partitioner(self) -> str:
+        """The full class name."""
+        return class_named(self.partitioner_class, _PARTITIONER_CLASSES) or self.partitioner_class
+
+    @property
+    def is_time_based(self) -> bool:
+        return self.partitioner in TIME_PARTITIONERS
+
+    @property
+    def rotates_on_record_time(self) -> bool:
+        return self.rotate_interval_ms > 0 and self.is_time_based
+
+    @property
+    def rotates_on_schedule(self) -> bool:
+        return self.rotate_schedule_interval_ms > 0
+
+    def check(self) -> Iterable[FieldError]:
+        if bool(self.access_key_id) != bool(self.secret_access_key and self.secret_access_key.get_secret_value()):
+            missing = "aws.secret.access.key" if self.access_key_id else "aws.access.key.id"
+            yield FieldError(missing, "Set both aws.access.key.id and aws.secret.access.key, or neither")
+        if self.store_url is not None and not self.store_url.startswith(("http://", "https://")):
+            why = "The endpoint must begin with http:// or https://"
+            yield _invalid("store.url", self.store_url, why)
+        if self.null_values.lower() == "write" and self.format != JSON_FORMAT:
+            yield _invalid("behavior.on.null.values", self.null_values, "Only JsonFormat can write them")
+        if self.partitioner == FIELD_PARTITIONER and not any(self.partition_fields):
+            yield _invalid("partition.field.name", "", "FieldPartitioner needs at least one field")
+        if (self.is_time_based or self.rotates_on_schedule) and not self.timezone:
+            why = "Timezone cannot be empty with a time-based partitioner or rotate.schedule.interval.ms"
+            yield _invalid("timezone", "", why)
+        if self.partitioner == TIME_PARTITIONER:
+            yield from self._check_path_format()
+
+    def _check_path_format(self) -> Iterable[FieldError]:
+        if self.partition_duration_ms <= 0:
+            why = "Partition duration needs to be a positive."
+            yield _invalid("partition.duration.ms", self.partition_duration_ms, why)
+        if not self.path_format.strip() or self.path_format == self.directory_delim:
+            yield _invalid("path.format", self.path_format, "Path format cannot be empty.")
+            return
+        try:
+            JavaPattern.joda(self.path_format)
+        except ValueError as exc:
+            yield _invalid("path.format", self.path_format, str(exc))
+            return
+        english = not self.locale or self.locale.lower().startswith("en")
+        if not english and _NAMES_IN_A_PATTERN.search(_QUOTED.sub("", self.path_format)):
+            yield _invalid("locale", self.locale, "Millstream has the names of months and days in English only")
+
+    def warnings(self) -> Iterable[FieldError]:
+        if self.rotate_interval_ms > 0 and not self.is_time_based:
+            why = f"rotate.interval.ms has no effect with {self.partitioner}; it needs a time-based partitioner"
+            yield FieldError("rotate.interval.ms", why)
+        for name, default in _OF_OTHER_FORMATS.items():
+            if self.originals.get(name, default) != default:
+                yield FieldError(name, f"{name} has no effect with {self.format}")
+
+
+_QUOTED: Final = re.compile(r"'[^']*'")
+_NAMES_IN_A_PATTERN: Final = re.compile(r"MMM|[EaG]")
+_OF_OTHER_FORMATS: Final[Mapping[str, str]] = {"avro.codec": "null", "parquet.codec": "snappy"}
+
+
+def _invalid(name: str, value: object, why: str) -> FieldError:
+    return FieldError(name, str(ConfigError.invalid(name, value, why)))

@@ -1,0 +1,242 @@
+"""Replays what Kafka Connect's own transforms, predicates and converters did (tests/golden/smt).
+
+Each file holds sets: a class, its config, and cases with what went in and what came out, or the error.
+Values are in JsonConverter's envelope; `{"schema": null}` marks a schemaless value, whose Java classes
+stand under `java`.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from connect.api import (
+    ConnectError,
+    ConnectRecord,
+    Converter,
+    Header,
+    HeaderConverter,
+    JsonPayload,
+    Predicate,
+    Schema,
+    SinkRecord,
+    SourceRecord,
+    Transform,
+)
+from connect.converters.json_reader import compile_reader
+from connect.converters.json_schema import schema_from_json, schema_to_json
+from connect.converters.json_writer import compile_writer
+
+RECORDINGS = Path(__file__).parents[2] / "golden" / "smt"
+PLUGINS = {
+    point.name: point
+    for group in ("converters", "transforms", "predicates")
+    for point in entry_points(group=f"millstream.{group}")
+}
+# Errors of the JVM itself, which no plugin means to raise: here they are an error of the record.
+JVM_ERRORS = ("java.lang.", "org.apache.kafka.common.errors.SerializationException")
+
+# Python's type for each of Java's that stands under `java`.
+KINDS = {
+    "Byte": "int", "Short": "int", "Integer": "int", "Long": "int", "Float": "float", "Double": "float",
+    "String": "str", "Boolean": "bool", "Date": "datetime", "byte[]": "bytes", "BigDecimal": "Decimal",
+}  # fmt: skip
+
+# Where Millstream does otherwise, and why; docs/compatibility.md tells users.
+DIFFERENT: dict[str, str] = {}
+
+
+def recorded() -> Iterator[Any]:
+    for path in sorted(RECORDINGS.glob("*.json")):
+        for set_number, recording in enumerate(json.loads(path.read_bytes())):
+            if "configure_error" in recording:
+                yield case(
+                    f"{path.stem}-{set_number}-config", recording, {"error": recording["configure_error"]}
+                )
+                continue
+            for number, one in enumerate(recording["cases"]):
+                yield case(f"{path.stem}-{set_number}-{number}", recording, one)
+
+
+def case(name: str, recording: Mapping[str, Any], one: Mapping[str, Any]) -> Any:
+    marks = [pytest.mark.xfail(reason=DIFFERENT[name])] if name in DIFFERENT else []
+    return pytest.param(recording, one, id=name, marks=marks)
+
+
+@pytest.mark.parametrize(("recording", "one"), recorded())
+def test_does_what_java_did(recording: Mapping[str, Any], one: Mapping[str, Any]) -> None:
+    plugin = PLUGINS[recording["class"]].load()()
+    if "error" in one:
+        with pytest.raises(ConnectError) as caught:
+            run(plugin, recording, one)
+        assert_same_error(caught.value, one["error"])
+        return
+    assert run(plugin, recording, one) == expected(recording, one)
+
+
+def run(plugin: Any, recording: Mapping[str, Any], one: Mapping[str, Any]) -> Any:
+    is_header = recording.get("header", False)
+    if isinstance(plugin, Converter) and not is_header:
+        plugin.configure(recording["config"], recording.get("key", False))
+    else:
+        plugin.configure(recording["config"])
+    if isinstance(plugin, Transform):
+        record = plugin.apply(record_of(one["in"]))
+        return None if record is None else told_record(record)
+    if isinstance(plugin, Predicate):
+        return plugin.test(record_of(one["in"]))
+    assert isinstance(plugin, HeaderConverter)
+    if "in" in one:
+        header = Header("name", *value_of(one["in"]))
+        if is_header:
+            return told_bytes(plugin.from_connect_header("topic", header), recording)
+        return told_bytes(plugin.from_connect("topic", header.schema, header.value), recording)
+    data = bytes_of(one["bytes"])
+    if is_header:
+        return told_value(*plugin.to_connect_header("topic", "name", data)[1:])
+    return told_value(*plugin.to_connect("topic", data))
+
+
+def expected(recording: Mapping[str, Any], one: Mapping[str, Any]) -> Any:
+    out = one["out"]
+    if isinstance(out, dict) and "hex" in out:
+        return told_bytes(bytes.fromhex(out["hex"]), recording)
+    if isinstance(out, dict) and "topic" in out:
+        return {
+            **{name: out.get(name) for name in ("topic", "partition", "offset", "timestamp")},
+            "key": recorded_value(out["key"]),
+            "value": recorded_value(out["value"]),
+            "headers": [(header["name"], recorded_value(header["value"])) for header in out["headers"]],
+        }
+    return recorded_value(out) if isinstance(out, dict) else out
+
+
+def record_of(recording: Mapping[str, Any]) -> ConnectRecord:
+    key_schema, key = value_of(recording["key"])
+    value_schema, value = value_of(recording["value"])
+    details: dict[str, Any] = {
+        "key_schema": key_schema, "key": key, "value_schema": value_schema,
+        "timestamp_ms": recording["timestamp"],
+        "headers": tuple(
+            Header(header["name"], *value_of(header["value"])) for header in recording.get("headers", ())
+        ),
+    }  # fmt: skip
+    topic, partition = recording["topic"], recording.get("partition")
+    if "offset" in recording:
+        return SinkRecord(topic, partition or 0, recording["offset"], value, **details)
+    return SourceRecord({}, {}, topic, value, partition=partition, **details)
+
+
+def value_of(envelope: Mapping[str, Any] | None) -> tuple[Schema | None, Any]:
+    if envelope is None:
+        return None, None
+    if envelope["schema"] is None:
+        return None, envelope["payload"]
+    schema = schema_from_json(envelope["schema"])
+    return schema, compile_reader(schema, null_as_default=False)(envelope["payload"])
+
+
+def bytes_of(told: Any) -> bytes | None:
+    if told is None:
+        return None
+    return told.encode() if isinstance(told, str) else bytes.fromhex(told["hex"])
+
+
+def told_record(record: ConnectRecord) -> dict[str, Any]:
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset if isinstance(record, SinkRecord) else None,
+        "timestamp": record.timestamp_ms,
+        "key": told_value(record.key_schema, record.key),
+        "value": told_value(record.value_schema, record.value),
+        "headers": [(header.name, told_value(header.schema, header.value)) for header in record.headers],
+    }
+
+
+def told_value(schema: Schema | None, raw: Any) -> Any:
+    value = raw.value() if isinstance(raw, JsonPayload) else raw
+    if schema is None:
+        return None if value is None else (None, plain(value), java_kinds(value))
+    payload = orjson.loads(orjson.dumps(compile_writer(schema, null_as_default=False)(value)))
+    return schema_to_json(schema), payload, None
+
+
+def recorded_value(told: Mapping[str, Any] | None) -> Any:
+    if told is None:
+        return None
+    if told["schema"] is None:
+        return None, told["payload"], recorded_kinds(told["java"])
+    return told["schema"], told["payload"], None
+
+
+def plain(value: Any) -> Any:
+    """A schemaless value as the recordings show it."""
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [plain(part) for part in value]
+    if isinstance(value, datetime):
+        return round(value.timestamp() * 1000)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return value
+
+
+def java_kinds(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: java_kinds(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [java_kinds(part) for part in value]
+    return None if value is None else type(value).__name__
+
+
+def recorded_kinds(told: Any) -> Any:
+    if isinstance(told, dict):
+        return {key: recorded_kinds(part) for key, part in told.items()}
+    if isinstance(told, list):
+        return [recorded_kinds(part) for part in told]
+    return KINDS.get(told, told)
+
+
+def told_bytes(data: bytes | None, recording: Mapping[str, Any]) -> Any:
+    """Bytes in a form that does not depend on the order of a Java HashMap or the look of a number."""
+    if data is None:
+        return None
+    simple_class = recording["class"].rpartition(".")[2]
+    if simple_class == "JsonConverter":
+        parsed = json.loads(data)
+        is_envelope = recording["config"]["schemas.enable"] == "true"
+        return (parsed, json.dumps(parsed["schema"])) if is_envelope else parsed
+    if simple_class == "SimpleHeaderConverter" and data[:1] in (b"{", b"["):
+        try:
+            return json.loads(data)
+        except json.JSONDecodeError:
+            return data
+    if simple_class == "StringConverter":
+        text = data.decode(recording["config"].get("converter.encoding", "UTF-8"), "replace")
+        return sorted(re.split(r"[{}\[\], ]+", text))
+    return data
+
+
+def assert_same_error(error: ConnectError, recorded_error: Mapping[str, Any]) -> None:
+    java_class = recorded_error["class"]
+    assert java_class == error.java_class or java_class.startswith(JVM_ERRORS), f"{type(error)}: {error}"
+    if java_class.startswith("java.lang.NullPointer"):
+        return
+    # The sense: what both texts speak of. Class names and Java's own wording differ.
+    theirs, ours = words(recorded_error["message"]), words(str(error))
+    assert len(theirs & ours) >= len(theirs) / 3, f"{error} instead of {recorded_error['message']}"
+
+
+def words(text: str) -> set[str]:
+    for mark in "[](){}:;,.'\"":
+        text = text.replace(mark, " ")
+    return {word.lower() for word in text.split()}

@@ -1,0 +1,58 @@
+"""Stand-ins for what the runtime gives a task, to drive a task without a worker."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from connect.api import SinkRecord, TopicPartition
+
+
+class SourceContext:
+    """Offers the offset it was given; `wait` returns at once and counts what it was asked to wait."""
+
+    connector_name = "test-source"
+    task_id = 0
+
+    def __init__(self, offset: Mapping[str, Any] | None = None) -> None:
+        self.stored = offset
+        self.stopping = False
+        self.waits_s: list[float] = []
+
+    def offset(self, source_partition: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        return self.stored
+
+    def wait(self, seconds: float) -> bool:
+        self.waits_s.append(seconds)
+        return self.stopping
+
+
+class SinkContext:
+    """Remembers what the task asked for."""
+
+    connector_name = "test-sink"
+    task_id = 0
+
+    def __init__(self, *assignment: TopicPartition) -> None:
+        self.assignment = frozenset(assignment)
+        self.rewound: dict[TopicPartition, int] = {}
+        self.timeout_ms: int | None = None
+        self.commits_requested = 0
+        self.paused: set[TopicPartition] = set()
+        self.errant: list[tuple[SinkRecord, Exception]] = []
+
+    def rewind(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self.rewound.update(offsets)
+
+    def timeout(self, milliseconds: int) -> None:
+        self.timeout_ms = milliseconds
+
+    def request_commit(self) -> None:
+        self.commits_requested += 1
+
+    def pause(self, *partitions: TopicPartition) -> None:
+        self.paused.update(partitions)
+
+    def resume(self, *partitions: TopicPartition) -> None:
+        self.paused.difference_update(partitions)
+
+    def report_errant(self, record: SinkRecord, error: Exception) -> None:
+        self.errant.append((record, error))
