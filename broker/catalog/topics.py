@@ -4,6 +4,7 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 TOPIC_NAME_MAX = 249
 """A partition's directory is `<topic>-<partition>`, and file names end at 255 bytes."""
@@ -65,13 +66,16 @@ class TopicsImage:
         if (current := self._by_id.pop(topic.topic_id, None)) and self._by_name.get(topic.name) is current:
             del self._by_name[topic.name]
 
-    def colliding(self, name: str) -> str | None:
-        """A topic whose name differs from `name` only in '.' and '_', which metrics cannot tell apart."""
+    def colliding(self, name: str, others: Iterable[str] = ()) -> str | None:
+        """A topic, here or among `others`, that differs from `name` only in '.' and '_'.
+
+        Kafka refuses those, for its metrics cannot tell them apart.
+        """
         if "." not in name and "_" not in name:
             return None
         plain = name.replace(".", "_")
         return next(
-            (other for other in self._by_name if other.replace(".", "_") == plain and other != name), None
+            (o for o in chain(self._by_name, others) if o != name and o.replace(".", "_") == plain), None
         )
 
 

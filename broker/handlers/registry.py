@@ -34,14 +34,50 @@ class RequestContext:
     """The advertised address of the listener that the connection came in by."""
 
 
+class Deferred:
+    """A response that comes later, for handlers that are called too often to afford a task each."""
+
+    __slots__ = ("_abandoned", "_listener", "_response")
+
+    def __init__(self, abandoned: Callable[[], None] | None = None) -> None:
+        """`abandoned` is called when nobody waits any more; `resolve` may still follow."""
+        self._abandoned = abandoned
+        self._listener: Callable[[Any], None] | None = None
+        self._response: Any = None
+
+    def resolve(self, response: Any) -> None:
+        """Give the answer, once."""
+        assert self._response is None, "answered twice"
+        self._response = response
+        if self._listener is not None:
+            self._listener(response)
+
+    def listen(self, listener: Callable[[Any], None]) -> None:
+        """Call `listener` with the response, at once if it is there."""
+        self._listener = listener
+        if self._response is not None:
+            listener(self._response)
+
+    @property
+    def can_be_abandoned(self) -> bool:
+        """Whether nothing is lost when the answer never goes out."""
+        return self._abandoned is not None
+
+    def abandon(self) -> None:
+        """The client is gone."""
+        self._listener = None
+        if self._abandoned is not None and self._response is None:
+            self._abandoned()
+
+
 @dataclass(frozen=True, slots=True)
 class Api:
     """One Kafka API that this broker serves.
 
     `handle(context, request)` gets the domain request and returns the domain response, or an
-    awaitable of it (an async function, or a future where a task would cost too much). None means
-    that no answer is sent (acks=0). When it raises, `on_error(KafkaError)` makes the response: the
-    error raised, or UNKNOWN_SERVER_ERROR for what nobody foresaw; without it the connection closes.
+    awaitable or a `Deferred` of it. None means that no answer is sent (acks=0). When it raises,
+    `on_error(KafkaError)` makes the response: of the error raised, or of UNKNOWN_SERVER_ERROR for
+    what nobody foresaw; without `on_error` the connection closes.
     """
 
     key: int

@@ -24,6 +24,7 @@ import structlog
 from broker.log.config import LogConfig
 from broker.log.partition_log import PartitionLog, sync_directory
 from broker.log.recovery import TRUST_ALL, open_log
+from broker.wire.errors import ErrorCode, KafkaError
 
 logger = structlog.get_logger(__name__)
 
@@ -66,9 +67,10 @@ class LogManager:
             if _belongs_to_another(log, metadata):
                 self._set_aside(directory)
             else:
-                open_log(
-                    log, TRUST_ALL if self._was_clean else self._found_points.get((topic_uuid, partition), 0)
-                )
+                known = self._found_points.get((topic_uuid, partition), 0)
+                open_log(log, TRUST_ALL if self._was_clean else known)
+                if log.failure is not None:
+                    log.recovery_point = known  # what was intact must not become a torn tail next time
         self._logs[topic, partition] = log
         self._ids[log] = (topic_uuid, partition)
         return log
@@ -96,7 +98,7 @@ class LogManager:
         if log is None:
             return None
         del self._ids[log]
-        log.fail(f"{log.directory.name} was deleted")
+        log.close_for(KafkaError(ErrorCode.unknown_topic_or_partition, f"{log.directory.name} was deleted"))
         if not log.directory.exists():
             return None
         return log.directory.rename(self._data_dir / f"{uuid.uuid4().hex}{DELETED_SUFFIX}")
@@ -117,9 +119,7 @@ class LogManager:
 
     def recovery_points(self) -> dict[PartitionId, int]:
         """Up to where each log is synced."""
-        return {
-            self._ids[log]: log.recovery_point for log in self if log.recovery_point and log.failure is None
-        }
+        return {self._ids[log]: log.recovery_point for log in self if log.recovery_point}
 
     def write_checkpoint(self, points: dict[PartitionId, int]) -> None:
         """Make the recovery points durable. May be called in a thread."""

@@ -12,7 +12,8 @@ so an empty one needs nothing on disk, and a thousand new ones cost nothing.
 import os
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,12 +50,6 @@ class Appended:
     append_time_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class TimestampOffset:
-    timestamp: int
-    offset: int
-
-
 @dataclass(slots=True)
 class SyncJob:
     """What has to be synced for all offsets before `end_offset` to be durable. `run` may block."""
@@ -81,7 +76,7 @@ class PartitionLog:
     def __init__(self, directory: Path, config: LogConfig, *, metadata: str = "") -> None:
         self.directory = directory
         self.config = config
-        self.failure: str | None = None
+        self.failure: KafkaError | None = None
         self.segments: list[Segment] = []
         self.producers = ProducerStates()
         self.log_end_offset = 0
@@ -156,7 +151,7 @@ class PartitionLog:
     def check_online(self) -> None:
         """Raise KafkaError when the log is offline."""
         if self.failure is not None:
-            raise KafkaError(ErrorCode.kafka_storage_error, self.failure)
+            raise self.failure
 
     def _segment_for(self, header: BatchHeader, now_ms: int) -> Segment:
         if not self.segments:
@@ -228,18 +223,22 @@ class PartitionLog:
 
     def fail(self, reason: str) -> None:
         """Take the log offline until the broker is started again."""
+        logger.error("log offline", log=self.directory.name, reason=reason)
+        self.close_for(KafkaError(ErrorCode.kafka_storage_error, reason))
+
+    def close_for(self, error: KafkaError) -> None:
+        """Answer everything with `error` from now on, waiting consumers too."""
         if self.failure is None:
-            logger.error("log offline", log=self.directory.name, reason=reason)
-            self.failure = reason
+            self.failure = error
         for listener in tuple(self.append_listeners):
             listener(0)
 
     # --- reading ---
 
-    def read(self, offset: int, max_bytes: int) -> FileSlice | None:
-        """Whole batches from the one with `offset` on; None at the end of the log.
+    def read(self, offset: int, max_bytes: int, *, at_least_one: bool = True) -> FileSlice | None:
+        """Whole batches from the one with `offset` on; None at the end of the log. Raises KafkaError.
 
-        At least one batch, else as many as `max_bytes` holds, from one segment. Raises KafkaError.
+        As many as `max_bytes` holds, from one segment; when not even one fits, one or None.
         """
         self.check_online()
         if offset == self.log_end_offset:
@@ -249,18 +248,25 @@ class PartitionLog:
                 ErrorCode.offset_out_of_range,
                 f"offset {offset} is not in {self.log_start_offset} to {self.log_end_offset}",
             )
-        try:
+        with self.offline_on_damage():
             segment, start = self._locate(offset)
             if segment.size - start <= max_bytes:
                 end, next_offset = segment.size, segment.next_offset
             else:
                 end, next_offset = segment.whole_batches_end(start, start + max_bytes)
-        except (InvalidBatch, OSError) as exc:
-            self.fail(f"{self.directory.name} is offline: reading offset {offset}: {exc}")
-            self.check_online()
-            raise
+        if end - start > max_bytes and not at_least_one:
+            return None
         self._remember(next_offset, segment, end)
         return FileSlice(segment.file, start, end - start)
+
+    @contextmanager
+    def offline_on_damage(self) -> Iterator[None]:
+        """What cannot be read takes the log offline, and is answered with KafkaError."""
+        try:
+            yield
+        except (InvalidBatch, OSError) as exc:
+            self.fail(f"{self.directory.name} is offline: it cannot be read: {exc}")
+            self.check_online()
 
     def _locate(self, offset: int) -> tuple[Segment, int]:
         """The segment and the position of the batch that has `offset`, or of the first one after it."""

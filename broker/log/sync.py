@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+from broker.log.config import FOREVER_MS
 from broker.log.partition_log import PartitionLog, SyncJob
 
 SYNC_THREADS = 4
@@ -25,6 +26,7 @@ class GroupCommit:
         self._threads = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="log-sync")
         self._logs: dict[PartitionLog, None] = {}
         self._waiting: list[Done] = []
+        self._timers: dict[PartitionLog, asyncio.TimerHandle] = {}
         self._busy = False
 
     def after_sync(self, logs: Iterable[PartitionLog], done: Done | None = None) -> None:
@@ -37,6 +39,20 @@ class GroupCommit:
             # Not at once: the requests that came with this one shall be in the same window.
             self._loop.call_soon(self._start_window)
 
+    def written(self, log: PartitionLog) -> None:
+        """A batch was appended: sync when `flush.messages` or `flush.ms` asks for it, whatever the acks."""
+        config = log.config
+        if log.unsynced_records >= config.flush_messages:
+            self.after_sync([log])
+        elif config.flush_ms < FOREVER_MS and log not in self._timers:
+            delay = config.flush_ms / 1000
+            self._timers[log] = self._loop.call_later(delay, self._flush_time_is_up, log)
+
+    def _flush_time_is_up(self, log: PartitionLog) -> None:
+        del self._timers[log]
+        if not log.is_synced:
+            self.after_sync([log])
+
     async def sync(self, logs: Iterable[PartitionLog]) -> None:
         """Wait until all that is now written to `logs` is durable."""
         future: asyncio.Future[None] = self._loop.create_future()
@@ -45,6 +61,8 @@ class GroupCommit:
 
     def close(self) -> None:
         """Wait for the threads; call it when no window is under way."""
+        for timer in self._timers.values():
+            timer.cancel()
         self._threads.shutdown()
 
     def _start_window(self) -> None:

@@ -1,7 +1,8 @@
 """Fetch, versions 4 to 18, by hand: records go out as slices of segment files that nobody looks into.
 
 Version 7 brings sessions (KIP-227), 12 is the first flexible one, 13 names topics by id, 15 moves the
-replica's id into a tag, 16 has the current leader beside a NOT_LEADER error (KIP-951).
+replica's id into a tag. The tags of KIP-951 (12 and 16: whom to ask after NOT_LEADER_OR_FOLLOWER) are
+left out: they are optional, and there is one broker.
 """
 
 import struct
@@ -11,8 +12,7 @@ from typing import Any
 
 from broker.wire.codec import Body
 from broker.wire.errors import ErrorCode, ProtocolViolation
-from broker.wire.packing import Cursor, array_length, tagged, text, uvarint
-from broker.wire.produce import node_endpoints
+from broker.wire.packing import Cursor, array_length, text, uvarint
 
 FLEXIBLE_SINCE = 12
 TOPIC_IDS_SINCE = 13
@@ -28,21 +28,21 @@ _HEAD_V4 = struct.Struct(">i")
 _HEAD_V7 = struct.Struct(">ihi")
 _RESULT_V4 = struct.Struct(">ihqq")
 _RESULT_V5 = struct.Struct(">ihqqq")
-_EPOCH_END = struct.Struct(">iq")
-_LEADER = struct.Struct(">ii")
 
 NO_EPOCH = -1
 
 
 @dataclass(slots=True)
 class FetchPartition:
-    """What a consumer wants of one partition. Epochs are -1 when it gives none."""
+    """What a consumer wants of one partition. `current_leader_epoch` is -1 when it gives none.
+
+    The last fetched epoch is not read: only followers send one.
+    """
 
     partition: int
     fetch_offset: int
     max_bytes: int
     current_leader_epoch: int = NO_EPOCH
-    last_fetched_epoch: int = NO_EPOCH
 
 
 @dataclass(slots=True)
@@ -75,10 +75,7 @@ class FetchRequest:
 
 @dataclass(slots=True)
 class PartitionData:
-    """`records` is a slice with a `length`, or None for no records. Ends are -1 when not known.
-
-    `diverging` is (leader epoch, end offset) when the consumer's last epoch ended earlier (KIP-595).
-    """
+    """`records` is a slice with a `length`, or None for no records. Ends are -1 when not known."""
 
     partition: int
     error_code: ErrorCode = ErrorCode.none
@@ -86,7 +83,6 @@ class PartitionData:
     last_stable_offset: int = -1
     log_start_offset: int = -1
     records: Any = None
-    diverging: tuple[int, int] | None = None
 
 
 @dataclass(slots=True)
@@ -98,12 +94,9 @@ class TopicData:
 
 @dataclass(slots=True)
 class FetchResponse:
-    """`leader` is (node id, leader epoch, host, port) of whom to ask when an error is NOT_LEADER_OR_FOLLOWER."""
-
     topics: list[TopicData]
     error_code: ErrorCode = ErrorCode.none
     session_id: int = 0
-    leader: tuple[int, int, str, int] | None = None
 
 
 class FetchCodec:
@@ -127,7 +120,6 @@ class FetchCodec:
             head = bytearray(_HEAD_V4.pack(0))
         head += array_length(len(response.topics), flexible=flexible)
         body: Body = []
-        moved = False
         for topic in response.topics:
             if version >= TOPIC_IDS_SINCE:
                 assert topic.topic_id is not None
@@ -136,22 +128,16 @@ class FetchCodec:
                 head += text(topic.name, flexible=flexible)
             head += array_length(len(topic.partitions), flexible=flexible)
             for data in topic.partitions:
-                leader = response.leader if data.error_code == ErrorCode.not_leader_or_follower else None
-                moved = moved or leader is not None
                 _write_partition(head, version, data)
                 if data.records is not None:
                     body += (head, data.records)
                     head = bytearray()
                 if flexible:
-                    head += _partition_tags(version, data, leader)
+                    head += b"\0"
             if flexible:
                 head += b"\0"
         if flexible:
-            if moved and version >= 16 and response.leader is not None:
-                node_id, _, host, port = response.leader
-                head += node_endpoints(node_id, host, port)
-            else:
-                head += b"\0"
+            head += b"\0"
         body.append(head)
         return body
 
@@ -190,9 +176,9 @@ def _read_topic(cursor: Cursor, version: int) -> tuple[str | None, uuid.UUID | N
 
 def _read_partition(cursor: Cursor, version: int) -> FetchPartition:
     if version >= 12:
-        partition, leader_epoch, offset, fetched_epoch, _, max_bytes = cursor.take(_PARTITION_V12)
+        partition, leader_epoch, offset, _, _, max_bytes = cursor.take(_PARTITION_V12)
         cursor.tags()
-        return FetchPartition(partition, offset, max_bytes, leader_epoch, fetched_epoch)
+        return FetchPartition(partition, offset, max_bytes, leader_epoch)
     if version >= 9:
         partition, leader_epoch, offset, _, max_bytes = cursor.take(_PARTITION_V9)
         return FetchPartition(partition, offset, max_bytes, leader_epoch)
@@ -221,12 +207,3 @@ def _write_partition(head: bytearray, version: int, data: PartitionData) -> None
         head += b"\xff\xff\xff\xff"  # no preferred read replica
     length = data.records.length if data.records is not None else 0
     head += uvarint(length + 1) if flexible else _INT32.pack(length)
-
-
-def _partition_tags(version: int, data: PartitionData, leader: tuple[int, int, str, int] | None) -> bytes:
-    fields = []
-    if data.diverging is not None:
-        fields.append((0, _EPOCH_END.pack(*data.diverging) + b"\0"))
-    if leader is not None:
-        fields.append((1, _LEADER.pack(leader[0], leader[1]) + b"\0"))
-    return tagged(fields) if fields else b"\0"

@@ -36,16 +36,8 @@ def array_length(count: int, *, flexible: bool) -> bytes:
     return uvarint(count + 1) if flexible else _INT32.pack(count)
 
 
-def tagged(fields: list[tuple[int, bytes]]) -> bytes:
-    """A section of tagged fields (KIP-482), in ascending order of tags."""
-    section = uvarint(len(fields))
-    for tag, data in fields:
-        section += uvarint(tag) + uvarint(len(data)) + data
-    return section
-
-
 class Cursor:
-    """Reads a frame from `position` on. Whatever runs over its end raises IndexError, struct.error or ValueError."""
+    """Reads a frame from `position` on; beyond its end: IndexError, struct.error or ValueError."""
 
     __slots__ = ("flexible", "frame", "position")
 

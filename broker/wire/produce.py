@@ -1,7 +1,7 @@
 """Produce, versions 3 to 13, by hand: the records stay where they are in the frame, and answers take 5 µs.
 
-Version 9 is the first flexible one, 10 has the current leader beside a NOT_LEADER error (KIP-951), 13
-names topics by id.
+Version 9 is the first flexible one, 13 names topics by id. The tags of KIP-951 (version 10: whom to ask
+after NOT_LEADER_OR_FOLLOWER) are left out: they are optional, and there is one broker.
 """
 
 import struct
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from broker.wire.codec import Body
 from broker.wire.errors import ErrorCode, ProtocolViolation
-from broker.wire.packing import Cursor, array_length, tagged, text, uvarint
+from broker.wire.packing import Cursor, array_length, text
 
 FLEXIBLE_SINCE = 9
 TOPIC_IDS_SINCE = 13
@@ -19,7 +19,6 @@ _ACKS_TIMEOUT = struct.Struct(">hi")
 _INDEX = struct.Struct(">i")
 _RESULT = struct.Struct(">ihqqq")
 _RESULT_V4 = struct.Struct(">ihqq")
-_LEADER = struct.Struct(">ii")
 _THROTTLE = struct.pack(">i", 0)
 
 
@@ -69,10 +68,7 @@ class TopicResult:
 
 @dataclass(slots=True)
 class ProduceResponse:
-    """`leader` is (node id, leader epoch, host, port) of whom to ask when an error is NOT_LEADER_OR_FOLLOWER."""
-
     topics: list[TopicResult]
-    leader: tuple[int, int, str, int] | None = None
 
 
 class ProduceCodec:
@@ -91,7 +87,6 @@ class ProduceCodec:
     def encode(self, version: int, response: ProduceResponse) -> Body:
         flexible = version >= FLEXIBLE_SINCE
         body = bytearray(array_length(len(response.topics), flexible=flexible))
-        moved = False
         for topic in response.topics:
             if version >= TOPIC_IDS_SINCE:
                 assert topic.topic_id is not None
@@ -100,14 +95,12 @@ class ProduceCodec:
                 body += text(topic.name, flexible=flexible)
             body += array_length(len(topic.partitions), flexible=flexible)
             for result in topic.partitions:
-                leader = response.leader if result.error_code == ErrorCode.not_leader_or_follower else None
-                moved = moved or leader is not None
-                _write_result(body, version, result, leader)
+                _write_result(body, version, result)
             if flexible:
                 body += b"\0"
         body += _THROTTLE
         if flexible:
-            body += _node_endpoints(response) if moved and version >= 10 else b"\0"
+            body += b"\0"
         return [body]
 
 
@@ -132,39 +125,15 @@ def _read_request(cursor: Cursor, version: int) -> ProduceRequest:
     return ProduceRequest(transactional_id, acks, timeout_ms, topics)
 
 
-def _write_result(
-    body: bytearray, version: int, result: PartitionResult, leader: tuple[int, int, str, int] | None
-) -> None:
+def _write_result(body: bytearray, version: int, result: PartitionResult) -> None:
+    code, offset, append_time_ms = result.error_code, result.base_offset, result.log_append_time_ms
     if version >= 5:
-        body += _RESULT.pack(
-            result.index,
-            result.error_code,
-            result.base_offset,
-            result.log_append_time_ms,
-            result.log_start_offset,
-        )
+        body += _RESULT.pack(result.index, code, offset, append_time_ms, result.log_start_offset)
     else:
-        body += _RESULT_V4.pack(
-            result.index, result.error_code, result.base_offset, result.log_append_time_ms
-        )
+        body += _RESULT_V4.pack(result.index, code, offset, append_time_ms)
     flexible = version >= FLEXIBLE_SINCE
     if version >= 8:
         body += array_length(0, flexible=flexible)  # errors of single records: the whole batch is refused
         body += text(result.error_message, flexible=flexible)
     if flexible:
-        if leader is not None and version >= 10:
-            body += tagged([(0, _LEADER.pack(leader[0], leader[1]) + b"\0")])
-        else:
-            body += b"\0"
-
-
-def _node_endpoints(response: ProduceResponse) -> bytes:
-    assert response.leader is not None
-    node_id, _, host, port = response.leader
-    return node_endpoints(node_id, host, port)
-
-
-def node_endpoints(node_id: int, host: str, port: int) -> bytes:
-    """The tagged fields of a whole response: one endpoint, without a rack (KIP-951)."""
-    endpoint = _INDEX.pack(node_id) + text(host, flexible=True) + _INDEX.pack(port) + b"\0\0"
-    return tagged([(0, uvarint(2) + endpoint)])
+        body += b"\0"

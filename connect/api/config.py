@@ -65,6 +65,7 @@ class FieldError(NamedTuple):
 
 HIDDEN: Final = "[hidden]"
 REQUIRED: Final[Any] = object()
+_INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 _INTEGER_RANGE: Final = {Kind.SHORT: 1 << 15, Kind.INT: 1 << 31, Kind.LONG: 1 << 63}
 
 
@@ -90,9 +91,13 @@ class Definition:
     def required(self) -> bool:
         return self.default is REQUIRED
 
+    def parse(self, raw: Any) -> Any:
+        """The value of the right type for what a user wrote, not yet checked further."""
+        return _READERS[self.kind](self, raw.strip() if isinstance(raw, str) else raw)
+
     def read(self, raw: Any) -> Any:
         """The value for what a user wrote; raises `ConfigError` in Kafka's words."""
-        value = _READERS[self.kind](self, raw.strip() if isinstance(raw, str) else raw)
+        value = self.parse(raw)
         if self.check is not None and (why := self.check(value)) is not None:
             raise ConfigError.invalid(self.name, self.show(value), why)
         return value
@@ -122,10 +127,10 @@ def _read_boolean(definition: Definition, raw: Any) -> Any:
 def _read_integer(definition: Definition, raw: Any) -> Any:
     if raw is None:
         return None
-    try:
-        value = int(raw)
-    except ValueError:
-        raise ConfigError.invalid(definition.name, raw, f"Not a number of type {definition.kind}") from None
+    # As Java's parseInt: `int` would also take 1_000, and 1.9 or true where the JSON was no string.
+    if isinstance(raw, bool) or _INTEGER.fullmatch(str(raw)) is None:
+        raise ConfigError.invalid(definition.name, raw, f"Not a number of type {definition.kind}")
+    value = int(raw)
     limit = _INTEGER_RANGE[definition.kind]
     if not -limit <= value < limit:
         raise ConfigError.invalid(definition.name, raw, f"Not a number of type {definition.kind}")
@@ -289,7 +294,9 @@ class Config(BaseModel):
     @classmethod
     def examine(cls, properties: Mapping[str, str | None]) -> tuple[Self | None, list[FieldError]]:
         """The config, or None where it cannot be made, and all that is wrong with it."""
-        given = {cls.renamed.get(name, name): value for name, value in properties.items()}
+        # Where a setting is given by its old name and by its new one, the new one counts.
+        given = {cls.renamed[name]: value for name, value in properties.items() if name in cls.renamed}
+        given |= {name: value for name, value in properties.items() if name not in cls.renamed}
         values: dict[str, Any] = {}
         errors: list[FieldError] = []
         for name, definition in cls.definitions().items():
@@ -307,7 +314,7 @@ class Config(BaseModel):
         try:
             config = cls.model_validate(values)
         except ValidationError as exc:
-            return None, [_field_error(error, given) for error in exc.errors()]
+            return None, [_field_error(cls.definitions(), error, given) for error in exc.errors()]
         config._originals = {name: value for name, value in properties.items() if value is not None}
         return config, list(config.check())
 
@@ -324,10 +331,13 @@ class Config(BaseModel):
         ]
 
 
-def _field_error(error: Any, given: Mapping[str, Any]) -> FieldError:
+def _field_error(definitions: Mapping[str, Definition], error: Any, given: Mapping[str, Any]) -> FieldError:
     name = str(error["loc"][0]) if error["loc"] else ""
     message = error["msg"].removeprefix("Value error, ")
-    return FieldError(name, str(ConfigError.invalid(name, given.get(name), message)) if name else message)
+    if name not in definitions:
+        return FieldError(name, message)
+    shown = definitions[name].show(given.get(name))
+    return FieldError(name, str(ConfigError.invalid(name, shown, message)))
 
 
 @cache

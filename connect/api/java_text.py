@@ -53,11 +53,13 @@ def _float(schema: Schema | None, value: float) -> str:
 
 
 def shortest_of_single(value: float) -> str | None:
-    """The fewest figures that still mean the same 32-bit number; None for infinities and NaN."""
+    """The fewest figures, at least two, that mean the same 32-bit number; None for infinities and NaN."""
     single = _to_single(value)
     if single - single != 0:
         return None
-    return next(text for text in (f"{single:.{n}e}" for n in range(9)) if _to_single(float(text)) == single)
+    return next(
+        text for text in (f"{single:.{n}e}" for n in range(1, 9)) if _to_single(float(text)) == single
+    )
 
 
 def _to_single(value: float) -> float:

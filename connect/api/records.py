@@ -7,7 +7,7 @@ first use; a source that already has JSON, and a sink that only wants JSON, neve
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
 
 from connect.api.schemas import Schema
 
@@ -61,6 +61,9 @@ class JsonPayload:
         return f"JsonPayload({self.json[:80]!r})"
 
 
+_RAW: Final = {"key": "raw_key", "value": "raw_value"}
+
+
 class ConnectRecord:
     """What source and sink records share.
 
@@ -97,12 +100,21 @@ class ConnectRecord:
         """A copy with other `topic`, `key`, `value_schema`, `headers` and so on; `key` and `value` mean
         `raw_key` and `raw_value`."""
         copy = object.__new__(type(self))
-        for cls in type(self).__mro__:
-            for slot in getattr(cls, "__slots__", ()):
-                setattr(copy, slot, getattr(self, slot))
+        self._copy_to(copy)
         for name, value in changes.items():
-            setattr(copy, f"raw_{name}" if name in ("key", "value") else name, value)
+            setattr(copy, _RAW.get(name, name), value)
         return copy
+
+    def _copy_to(self, copy: Any) -> None:
+        # Slot by slot in plain code: in a loop over the slots it costs four times as much.
+        copy.topic = self.topic
+        copy.partition = self.partition
+        copy.key_schema = self.key_schema
+        copy.raw_key = self.raw_key
+        copy.value_schema = self.value_schema
+        copy.raw_value = self.raw_value
+        copy.timestamp_ms = self.timestamp_ms
+        copy.headers = self.headers
 
     def __repr__(self) -> str:
         return (
@@ -146,6 +158,11 @@ class SourceRecord(ConnectRecord):
         self.timestamp_ms = timestamp_ms
         self.headers = headers
 
+    def _copy_to(self, copy: Any) -> None:
+        super()._copy_to(copy)
+        copy.source_partition = self.source_partition
+        copy.source_offset = self.source_offset
+
 
 class SinkRecord(ConnectRecord):
     """A record of a topic on its way out.
@@ -182,6 +199,13 @@ class SinkRecord(ConnectRecord):
         self.timestamp_ms = timestamp_ms
         self.timestamp_type = timestamp_type
         self.headers = headers
+
+    def _copy_to(self, copy: Any) -> None:
+        super()._copy_to(copy)
+        copy.offset = self.offset
+        copy.original_topic = self.original_topic
+        copy.original_partition = self.original_partition
+        copy.timestamp_type = self.timestamp_type
 
 
 T = TypeVar("T")

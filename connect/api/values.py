@@ -156,7 +156,7 @@ def _number(text: str) -> Parsed | None:
     return SchemaAndValue(FLOAT64, as_float)
 
 
-class _NotAValue(Exception):  # noqa: N818 - it is no error: the text is a string then
+class _NotAValue(Exception):
     """The text is not an array or map."""
 
 
@@ -255,7 +255,7 @@ def _aligned(parts: list[Parsed]) -> tuple[Schema | None, list[Any]]:
         return schemas.pop(), values
     if not schemas or not schemas.issubset(_NUMERIC):
         return None, values
-    widest = max(schemas, key=_NUMERIC.index)
+    widest = next(schema for schema in reversed(_NUMERIC) if schema in schemas)
     if widest in (FLOAT32, FLOAT64):
         values = [float(value) for value in values]
     return widest, values

@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata
 from connect.cli.failure import USAGE, Failure
 
 TIMEOUT_SECONDS = 10.0
+REACH_SECONDS = 4.0
 
 # Clients say what they have to say by errors; their own log lines would be a second voice.
 _SILENT = logging.getLogger("millstream.librdkafka")
@@ -59,8 +60,8 @@ def metadata(
     """Also the first call on a connection: `Failure` if no broker answers."""
     try:
         if topic is None:
-            return client.list_topics(timeout=TIMEOUT_SECONDS)
-        return client.list_topics(topic, timeout=TIMEOUT_SECONDS)
+            return client.list_topics(timeout=REACH_SECONDS)
+        return client.list_topics(topic, timeout=REACH_SECONDS)
     except KafkaException as exc:
         if exc.args[0].code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN):
             raise Failure(

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from connect.cli.logformat import wants_json
+from connect.runtime.logformat import wants_json
 
 HOST = "127.0.0.1"
 STOP_SECONDS = {"worker": 6.5, "broker": 3.0}  # 10 s in all, with a margin
@@ -62,7 +62,7 @@ class Child:
 
 
 def log(level: str, event: str, **fields: Any) -> None:
-    """One line in the shape of the children's logs (connect/cli/logs.py), without importing structlog."""
+    """One line in the shape of the children's logs (connect/runtime/logs.py), without importing structlog."""
     now = time.time()
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
     if wants_json():
@@ -161,7 +161,8 @@ class Supervisor:
         child.process = subprocess.Popen(
             child.command,
             stdin=subprocess.DEVNULL,
-            stdout=sys.stderr,
+            # The broker tells its listeners there, which we do for both; a sink may write its records there.
+            stdout=subprocess.DEVNULL if child.name == "broker" else None,
             pass_fds=(self.ready_for_child,) if child.name == "worker" else (),
             # Ctrl-C in a terminal goes to a whole session; the order of stopping is ours.
             start_new_session=True,

@@ -8,7 +8,6 @@ payload is looked at. A value that is JSON already (`JsonPayload`) is not looked
 import json
 from collections.abc import Mapping
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -25,6 +24,7 @@ from connect.api import (
     SchemaAndValue,
     setting,
 )
+from connect.api.per_schema import PerSchema
 from connect.converters.json_plan import Action
 from connect.converters.json_reader import InexactNumberError, compile_reader
 from connect.converters.json_schema import schema_from_json, schema_to_json
@@ -90,10 +90,17 @@ class _WritePlan(NamedTuple):
 
 
 class _ReadPlan(NamedTuple):
-    """How payloads under one schema are read. `read` is None for the schema null."""
+    """How payloads under one schema are read."""
 
     schema: Schema | None
-    read: Action | None
+    read: Action
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+_SCHEMALESS_PLAN: Final = _ReadPlan(None, _as_it_is)
 
 
 class JsonConverter(Converter, HeaderConverter):
@@ -105,21 +112,17 @@ class JsonConverter(Converter, HeaderConverter):
     def configure(self, properties: Mapping[str, str], is_key: bool = False) -> None:
         self._config = config = JsonConverterConfig.parse(properties)
         self._decimal_format = DecimalFormat(config.decimal_format.upper())
-        self._write_plan = lru_cache(config.schemas_cache_size)(self._make_write_plan)
-        self._last_written: tuple[Schema | None, _WritePlan] = (None, _WritePlan(b"", dict, False))
-        self._heads: dict[bytes, _ReadPlan] = {_SCHEMALESS_HEAD: _ReadPlan(None, None)}
+        self._write_plan = PerSchema(self._make_write_plan, config.schemas_cache_size)
+        self._heads: dict[bytes, _ReadPlan] = {_SCHEMALESS_HEAD: _SCHEMALESS_PLAN}
         self._last_head = _SCHEMALESS_HEAD
-        self._last_read = self._heads[_SCHEMALESS_HEAD]
+        self._last_read = _SCHEMALESS_PLAN
         self._fixed = self._fixed_plan(config.schema_content) if config.schemas_enable else None
 
     def from_connect(self, topic: str, schema: Schema | None, raw: Any) -> bytes | None:
         """The JSON of a value; None (a tombstone) for null without a schema."""
         if schema is None:
             return self._from_schemaless(raw)
-        last_schema, plan = self._last_written
-        if schema is not last_schema:
-            plan = self._write_plan(schema)
-            self._last_written = (schema, plan)
+        plan = self._write_plan(schema)
         if type(raw) is JsonPayload:
             payload = raw.json if plan.takes_payload else _dump(plan.write(raw.value()))
         else:
@@ -133,8 +136,10 @@ class JsonConverter(Converter, HeaderConverter):
         if not self._config.schemas_enable:
             if not data:
                 return SchemaAndValue(None, None)
-            _parse(data)
-            return SchemaAndValue(None, JsonPayload(data, orjson.loads))
+            # Parsed now to know that it is valid, and again when somebody asks for the value: for a batch
+            # that is cheaper than to keep the objects, and most sinks only want the text.
+            parsed = _parse(data)
+            return SchemaAndValue(None, None if parsed is None else JsonPayload(data, orjson.loads))
         if self._fixed is not None:
             return _value_of(self._fixed, _parse(data), data)
         if data.startswith(self._last_head):
@@ -172,7 +177,7 @@ class JsonConverter(Converter, HeaderConverter):
 
     def _make_read_plan(self, schema_json: Any) -> _ReadPlan:
         if schema_json is None:
-            return _ReadPlan(None, None)
+            return _SCHEMALESS_PLAN
         schema = schema_from_json(schema_json)
         return _ReadPlan(schema, compile_reader(schema, self._config.replace_null_with_default))
 
@@ -203,8 +208,6 @@ class JsonConverter(Converter, HeaderConverter):
             while len(self._heads) >= self._config.schemas_cache_size:
                 del self._heads[next(iter(self._heads))]
             self._heads[key] = plan
-        if plan.read is None:
-            return SchemaAndValue(None, parsed["payload"])
         try:
             return SchemaAndValue(plan.schema, plan.read(parsed["payload"]))
         except InexactNumberError:
@@ -212,13 +215,14 @@ class JsonConverter(Converter, HeaderConverter):
 
 
 def _value_of(plan: _ReadPlan, parsed: Any, payload: bytes) -> SchemaAndValue[Any]:
-    if plan.read is None:
-        return SchemaAndValue(None, JsonPayload(payload, None, parsed))
     try:
         value = plan.read(parsed)
     except InexactNumberError:
-        return SchemaAndValue(plan.schema, plan.read(json.loads(payload, parse_float=Decimal)))
-    return SchemaAndValue(plan.schema, JsonPayload(payload, None, value) if value is parsed else value)
+        value = plan.read(json.loads(payload, parse_float=Decimal))
+    # Null is told as null, so that nobody need look into a payload to know a tombstone.
+    if value is not parsed or value is None:
+        return SchemaAndValue(plan.schema, value)
+    return SchemaAndValue(plan.schema, JsonPayload(payload, None, value))
 
 
 def _head_of(data: bytes, schema_json: Any) -> bytes | None:

@@ -193,9 +193,9 @@ def dump_schemaless(value: Any, decimal_format: DecimalFormat) -> bytes:
         if "Dict key" not in str(exc):
             raise DataError(f"Cannot convert the value to JSON: {exc}") from exc
         return orjson.dumps(_without_oddities(value), other, orjson.OPT_PASSTHROUGH_DATETIME)
-    # orjson writes null for NaN and the infinities; only then is a second look needed.
-    if b"null" in json and (told := _without_oddities(value)) != value:
-        return orjson.dumps(told, other, orjson.OPT_PASSTHROUGH_DATETIME)
+    # orjson writes null for NaN and the infinities; what reads back as it was had none of them.
+    if b"null" in json and orjson.loads(json) != value:
+        return orjson.dumps(_without_oddities(value), other, orjson.OPT_PASSTHROUGH_DATETIME)
     return json
 
 

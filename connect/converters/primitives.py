@@ -31,16 +31,21 @@ class _PrimitiveConverter(Converter, HeaderConverter):
 
     def from_connect(self, topic: str, schema: Schema | None, raw: Any) -> bytes | None:
         if schema is not None and schema.type is not self.schema.type:
-            raise DataError(f"Invalid schema type for {type(self).__name__}: {schema.type.name}")
+            raise self._refusal(f"schema type {schema.type.name}")
         value = raw.value() if type(raw) is JsonPayload else raw
         if value is None:
             return None
         if type(value) is not self.python_type:
-            raise DataError(f"Failed to serialize to {self.kind} (was {type(value).__name__}): {value!r}")
+            raise self._refusal(f"objects of type {type(value).__name__}")
         try:
             return self.layout.pack(value)
         except (struct.error, OverflowError) as exc:
             raise DataError(f"Failed to serialize to {self.kind}: {value}: {exc}") from None
+
+    def _refusal(self, what: str) -> DataError:
+        return DataError(
+            f"Failed to serialize to {self.kind}: {type(self).__name__} is not compatible with {what}"
+        )
 
     def to_connect(self, topic: str, data: bytes | None) -> SchemaAndValue[Any]:
         if data is None:

@@ -25,10 +25,11 @@ class MakeTaskConfigs:
 
 @dataclass(frozen=True, slots=True)
 class WriteTaskConfigs:
-    """Write these to the config topic, the commit record last."""
+    """Write these to the config topic, the commit record last; `on_connector_failed` if that fails."""
 
     name: str
     tasks: Sequence[Mapping[str, str | None]]
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,4 +19,4 @@ class RestartPolicy:
         if failures > self.attempts_max:
             return None
         # 2**40 ms is far above any longest_ms; the bound keeps the number small.
-        return min(self.first_ms * 2 ** min(failures - 1, 40), self.longest_ms)
+        return min(self.first_ms << min(failures - 1, 40), self.longest_ms)

@@ -118,7 +118,7 @@ class ConfigState:
             return None
         # KIP-875: an older worker knows `state` only, where STOPPED is written as PAUSED.
         told = value.get("state.v2", value.get("state")) if isinstance(value, Mapping) else None
-        if told not in TargetState.__members__:
+        if not isinstance(told, str) or told not in TargetState.__members__:
             return None
         self.targets[name] = TargetState(told)
         return TargetChanged(name)

@@ -137,9 +137,7 @@ class Herder:
         for task_id in plan_tasks:
             self.restart_task(task_id)
 
-    def restart_plan(
-        self, name: str, include_tasks: bool, only_failed: bool
-    ) -> tuple[bool, list[TaskId]]:
+    def restart_plan(self, name: str, include_tasks: bool, only_failed: bool) -> tuple[bool, list[TaskId]]:
         """Whether the connector would be restarted, and which tasks."""
 
         def matches(status: Status | None) -> bool:
@@ -165,7 +163,7 @@ class Herder:
             connector.asked_revision = connector.made_revision = 0
             return
         if list(tasks) != self.config.tasks.get(name, []):
-            self._actions.append(WriteTaskConfigs(name, tasks))
+            self._actions.append(WriteTaskConfigs(name, tasks, revision))
         self._show_connector(name, connector, Status(State.RUNNING))
 
     def on_connector_failed(self, name: str, revision: int, trace: str, now_ms: int) -> None:
@@ -223,14 +221,14 @@ class Herder:
 
     def decide(self, now_ms: int) -> list[Action]:
         """What is to be done now."""
-        if not self._shutting_down:
-            for name in list(self._connectors.keys() | self.config.connectors.keys()):
-                self._decide_connector(name, now_ms)
         desired = dict(self._desired())
         for task_id in desired:
             self._tasks.setdefault(task_id, _Task(task_id))
         for task in list(self._tasks.values()):
             self._decide_task(task, desired.get(task.id), now_ms)
+        if not self._shutting_down:
+            for name in list(self._connectors.keys() | self.config.connectors.keys()):
+                self._decide_connector(name, now_ms)
         actions, self._actions = self._actions, []
         return actions
 
@@ -266,9 +264,7 @@ class Herder:
         if connector.retry_at_ms is None or now_ms >= connector.retry_at_ms:
             connector.asked_revision = connector.revision
             connector.retry_at_ms = None
-            self._actions.append(
-                MakeTaskConfigs(name, self.config.connectors[name], connector.revision)
-            )
+            self._actions.append(MakeTaskConfigs(name, self.config.connectors[name], connector.revision))
 
     def _decide_task(self, task: _Task, want: Mapping[str, str | None] | None, now_ms: int) -> None:
         changed = want != task.config or task.restart_requested

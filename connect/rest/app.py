@@ -8,7 +8,7 @@ from starlette.responses import Response
 from connect.rest import connectors, loggers, plugins
 from connect.rest.errors import add_error_handlers
 from connect.rest.masking import Masking
-from connect.rest.middleware import RefuseWhileStarting, RouteByRawPath
+from connect.rest.middleware import LimitBodies, RefuseWhileStarting, RouteByRawPath
 from connect.rest.parameters import JSON_ANSWER, Service
 from connect.rest.responses import Json
 from connect.rest.settings import RestSettings
@@ -44,10 +44,10 @@ def create_app(service: ConnectService, settings: RestSettings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=BODY_BYTES_MAX,
         middleware=[
             *_cors(settings),
             Middleware(RouteByRawPath),
+            Middleware(LimitBodies, bytes_max=BODY_BYTES_MAX),
             Middleware(RefuseWhileStarting, service=service),
         ],
     )

@@ -2,7 +2,9 @@
 
 from urllib.parse import quote
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from connect.rest.responses import error
 from connect.runtime.service import ConnectService
@@ -29,6 +31,35 @@ class RouteByRawPath:
             if scope["method"] == "HEAD":
                 scope["method"] = "GET"
         await self.app(scope, receive, send)
+
+
+class LimitBodies:
+    """413 for a body that is, or is announced to be, larger than `bytes_max`."""
+
+    def __init__(self, app: ASGIApp, bytes_max: int) -> None:
+        self.app = app
+        self.bytes_max = bytes_max
+        self._why = f"The request body is too large: at most {bytes_max} bytes are taken"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdigit() and int(announced) > self.bytes_max:
+            await error(413, self._why)(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.bytes_max:
+                raise HTTPException(413, self._why)
+            return message
+
+        await self.app(scope, counted, send)
 
 
 class RefuseWhileStarting:

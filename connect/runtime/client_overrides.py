@@ -1,4 +1,4 @@
-"""Which settings a task's Kafka clients get: the worker's, then the connector's `producer.override.` and so on."""
+"""The settings of a task's Kafka clients: the worker's, then the connector's own `producer.override.` etc."""
 
 import logging
 from collections.abc import Mapping
@@ -35,15 +35,18 @@ def refused_overrides(worker: WorkerConfig, kind: str, config: Mapping[str, str 
     return [name for name in overrides(kind, config) if name not in allowed]
 
 
-def client_settings(
-    worker: WorkerConfig, kind: str, config: Mapping[str, str | None]
-) -> ClientSettings:
+def override_refusal(worker: WorkerConfig, name: str) -> str:
+    """Connect's sentence for it."""
+    return (
+        f"The '{worker.override_policy}' policy does not allow '{name}' to be overridden in the connector "
+        "configuration."
+    )
+
+
+def client_settings(worker: WorkerConfig, kind: str, config: Mapping[str, str | None]) -> ClientSettings:
     """librdkafka's settings for a connector's client of this kind; unknown names are logged."""
     if refused := refused_overrides(worker, kind, config):
-        raise ConfigError(
-            f"The '{worker.override_policy}' policy does not allow '{refused[0]}' to be overridden in the "
-            "connector configuration."
-        )
+        raise ConfigError(override_refusal(worker, refused[0]))
     java = {**worker.client(kind), **overrides(kind, config)}
     if unknown := unknown_settings(java):
         _LOG.info("%s settings passed on as they are: %s", kind, ", ".join(unknown))

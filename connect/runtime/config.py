@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import ClassVar, Final
 
-from connect.api import Config, FieldError, Importance, Kind, setting
+from connect.api import FieldError, Importance, Kind, setting
 from connect.runtime.connector_config import one_of
 from connect.runtime.task_config import TaskConfig
 
@@ -142,9 +142,10 @@ class WorkerConfig(TaskConfig):
     )  # fmt: skip
 
     def check(self) -> Iterable[FieldError]:
-        for attribute, name in (("config_topic", "config"), ("offset_topic", "offset"), ("status_topic", "status")):
-            if not getattr(self, attribute):
-                yield FieldError(f"{name}.storage.topic", f"{name}.storage.topic must not be empty")
+        topics = {"config": self.config_topic, "offset": self.offset_topic, "status": self.status_topic}
+        for store, topic in topics.items():
+            if not topic:
+                yield FieldError(f"{store}.storage.topic", f"{store}.storage.topic must not be empty")
         if self.exactly_once_source_support.lower() != "disabled":
             yield FieldError(
                 "exactly.once.source.support",

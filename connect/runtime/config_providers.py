@@ -1,4 +1,4 @@
-"""Secrets that stay outside of configs: `${provider:path:key}` (KIP-297) from files, environment, directories.
+"""Secrets that stay outside of configs: `${provider:path:key}` (KIP-297), from files and the environment.
 
 Resolved where they are used, in the task or the plugin host; what the worker stores and shows keeps the
 reference. The names `file`, `env` and `dir` work without any setting.
@@ -75,7 +75,9 @@ class EnvVarConfigProvider(ConfigProvider):
         try:
             self._allowed = re.compile(pattern)
         except re.error as exc:
-            raise ConfigError.invalid("allowlist.pattern", pattern, f"not a regular expression: {exc}") from exc
+            raise ConfigError.invalid(
+                "allowlist.pattern", pattern, f"not a regular expression: {exc}"
+            ) from exc
 
     def get(self, path: str, keys: Sequence[str]) -> Mapping[str, str]:
         if path:

@@ -171,7 +171,8 @@ class ConnectorConfig(Config):
     )  # fmt: skip
 
     config_action_reload: str = setting(
-        "config.action.reload", default="restart", importance=Importance.LOW, width=Width.MEDIUM, check=one_of("none", "restart"),
+        "config.action.reload", default="restart", importance=Importance.LOW,
+        width=Width.MEDIUM, check=one_of("none", "restart"),
         group="Common", display_name="Reload Action",
         doc=(
             "The action that Connect should take on the connector when changes in external configuration "
@@ -193,7 +194,8 @@ class ConnectorConfig(Config):
     )  # fmt: skip
 
     errors_retry_delay_max_ms: int = setting(
-        "errors.retry.delay.max.ms", default=60_000, importance=Importance.MEDIUM, width=Width.MEDIUM, kind=Kind.LONG,
+        "errors.retry.delay.max.ms", default=60_000, importance=Importance.MEDIUM,
+        width=Width.MEDIUM, kind=Kind.LONG,
         group="Error Handling", display_name="Maximum Delay Between Retries for Errors",
         doc=(
             "The maximum duration in milliseconds between consecutive retry attempts. Jitter will be added "
@@ -202,7 +204,8 @@ class ConnectorConfig(Config):
     )  # fmt: skip
 
     errors_tolerance: str = setting(
-        "errors.tolerance", default="none", importance=Importance.MEDIUM, width=Width.SHORT, check=one_of("none", "all"),
+        "errors.tolerance", default="none", importance=Importance.MEDIUM,
+        width=Width.SHORT, check=one_of("none", "all"),
         group="Error Handling", display_name="Error Tolerance",
         doc=(
             "Behavior for tolerating errors during connector operation. 'none' is the default value and "
@@ -244,20 +247,22 @@ class ConnectorConfig(Config):
 class SourceConnectorConfig(ConnectorConfig):
     """What sources have besides."""
 
-    patterns = (*ConnectorConfig.patterns, _TOPIC_CREATION)
-    orders = {
+    patterns: ClassVar[tuple[re.Pattern[str], ...]] = (*ConnectorConfig.patterns, _TOPIC_CREATION)
+    orders: ClassVar[Mapping[str, int]] = {
         **ConnectorConfig.orders,
         "exactly.once.support": 2, "transaction.boundary": 3, "transaction.boundary.interval.ms": 4,
     }  # fmt: skip
 
     topic_creation_groups: list[str] = setting(
-        "topic.creation.groups", default=[], importance=Importance.LOW, width=Width.LONG, check=_check_aliases,
+        "topic.creation.groups", default=[], importance=Importance.LOW,
+        width=Width.LONG, check=_check_aliases,
         group="Topic Creation", display_name="Topic Creation Groups",
         doc="Groups of configurations for topics created by source connectors",
     )  # fmt: skip
 
     exactly_once_support: str = setting(
-        "exactly.once.support", default="requested", importance=Importance.MEDIUM, width=Width.SHORT, check=one_of("requested", "required", ignore_case=True),
+        "exactly.once.support", default="requested", importance=Importance.MEDIUM,
+        width=Width.SHORT, check=one_of("requested", "required", ignore_case=True),
         group="Exactly Once Support", display_name="Exactly once support",
         doc=(
             "Permitted values are requested, required. If set to \"required\", forces a preflight check for "
@@ -272,7 +277,8 @@ class SourceConnectorConfig(ConnectorConfig):
     )  # fmt: skip
 
     transaction_boundary: str = setting(
-        "transaction.boundary", default="poll", importance=Importance.MEDIUM, width=Width.SHORT, check=one_of("INTERVAL", "POLL", "CONNECTOR", ignore_case=True),
+        "transaction.boundary", default="poll", importance=Importance.MEDIUM,
+        width=Width.SHORT, check=one_of("INTERVAL", "POLL", "CONNECTOR", ignore_case=True),
         group="Exactly Once Support", display_name="Transaction Boundary",
         doc=(
             "Permitted values are: poll, interval, connector. If set to 'poll', a new producer transaction "
@@ -286,7 +292,8 @@ class SourceConnectorConfig(ConnectorConfig):
     )  # fmt: skip
 
     transaction_boundary_interval_ms: int | None = setting(
-        "transaction.boundary.interval.ms", default=None, importance=Importance.LOW, width=Width.SHORT, kind=Kind.LONG, at_least=1,
+        "transaction.boundary.interval.ms", default=None, importance=Importance.LOW,
+        width=Width.SHORT, kind=Kind.LONG, at_least=1,
         group="Exactly Once Support", display_name="Transaction boundary interval",
         doc=(
             "If 'transaction.boundary' is set to 'interval', determines the interval for producer "
@@ -297,7 +304,8 @@ class SourceConnectorConfig(ConnectorConfig):
     )  # fmt: skip
 
     offsets_storage_topic: str | None = setting(
-        "offsets.storage.topic", default=None, importance=Importance.LOW, width=Width.LONG, check=_check_not_empty,
+        "offsets.storage.topic", default=None, importance=Importance.LOW,
+        width=Width.LONG, check=_check_not_empty,
         group="offsets.topic", display_name="Offsets topic",
         doc=(
             "The name of a separate offsets topic to use for this connector. If empty or not specified, the "
@@ -314,7 +322,7 @@ class SourceConnectorConfig(ConnectorConfig):
 class SinkConnectorConfig(ConnectorConfig):
     """What sinks have besides."""
 
-    orders = {**ConnectorConfig.orders, "topics": 4, "topics.regex": 4}
+    orders: ClassVar[Mapping[str, int]] = {**ConnectorConfig.orders, "topics": 4, "topics.regex": 4}
 
     topics: list[str] = setting(
         "topics", default=[], importance=Importance.HIGH, width=Width.LONG,
@@ -342,13 +350,15 @@ class SinkConnectorConfig(ConnectorConfig):
     )  # fmt: skip
 
     errors_deadletterqueue_topic_replication_factor: int = setting(
-        "errors.deadletterqueue.topic.replication.factor", default=3, importance=Importance.MEDIUM, width=Width.MEDIUM, kind=Kind.SHORT,
+        "errors.deadletterqueue.topic.replication.factor", default=3, importance=Importance.MEDIUM,
+        width=Width.MEDIUM, kind=Kind.SHORT,
         group="Error Handling", display_name="Dead Letter Queue Topic Replication Factor",
         doc="Replication factor used to create the dead letter queue topic when it doesn't already exist.",
     )  # fmt: skip
 
     errors_deadletterqueue_context_headers_enable: bool = setting(
-        "errors.deadletterqueue.context.headers.enable", default=False, importance=Importance.MEDIUM, width=Width.MEDIUM,
+        "errors.deadletterqueue.context.headers.enable", default=False, importance=Importance.MEDIUM,
+        width=Width.MEDIUM,
         group="Error Handling", display_name="Enable Error Context Headers",
         doc=(
             "If true, add headers containing error context to the messages written to the dead letter "
@@ -374,6 +384,4 @@ class SinkConnectorConfig(ConnectorConfig):
 
     def _consumes_dead_letters(self) -> bool:
         topic = self.errors_deadletterqueue_topic_name
-        return topic in self.topics or bool(
-            self.topics_regex and re.fullmatch(self.topics_regex, topic)
-        )
+        return topic in self.topics or bool(self.topics_regex and re.fullmatch(self.topics_regex, topic))

@@ -8,9 +8,10 @@ import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from connect.api import ConnectError, RetriableError
+from connect.runtime.connector_config import ConnectorConfig
 
 _LOG = logging.getLogger(__name__)
 _FIRST_DELAY_S: Final = 0.3
@@ -32,18 +33,8 @@ class Stage(StrEnum):
     KAFKA_CONSUME = "KAFKA_CONSUME"
 
 
-class Tolerated(Exception):  # noqa: N818 - no error: says that a record is to be skipped
+class Tolerated(Exception):
     """The record failed, was reported, and may be skipped."""
-
-
-class ErrorSettings(Protocol):
-    """The part of a connector's config that is needed here."""
-
-    errors_tolerance: str
-    errors_retry_timeout_ms: int
-    errors_retry_delay_max_ms: int
-    errors_log_enable: bool
-    errors_log_include_messages: bool
 
 
 class Failure:
@@ -64,12 +55,12 @@ Reporter = Callable[[Failure], None]
 class ErrorHandler:
     """Runs operations that failed once more, and decides what becomes of their records.
 
-    `wait(seconds)` sleeps and returns True when the task should stop. `now()` is a monotonic clock in seconds.
+    `wait(seconds)` sleeps and returns True when the task should stop; `now()` is a monotonic clock.
     """
 
     def __init__(
         self,
-        settings: ErrorSettings,
+        settings: ConnectorConfig,
         wait: Callable[[float], bool],
         now: Callable[[], float],
         reporters: Sequence[Reporter] = (),
@@ -116,7 +107,7 @@ class ErrorHandler:
         return self._now() - started < self._retry_s
 
 
-def log_reporter(settings: ErrorSettings, task: str) -> Reporter | None:
+def log_reporter(settings: ConnectorConfig, task: str) -> Reporter | None:
     """`errors.log.enable`: one line per failure, with the record's place if `errors.log.include.messages`."""
     if not settings.errors_log_enable:
         return None

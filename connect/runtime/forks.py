@@ -158,7 +158,8 @@ class ForkServer:
 
     def _disconnect(self) -> None:
         """The forkserver is gone or told to go; its children are or will be gone too."""
-        assert self._channel is not None and self._process is not None
+        assert self._channel is not None
+        assert self._process is not None
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._channel)
         loop.remove_writer(self._channel)

@@ -3,9 +3,10 @@
 It starts no thread and opens no connection, so that a fork is safe and cheap. The worker speaks to it over a
 Unix SEQPACKET socket, one JSON object a message:
 
-    worker → forkserver   {"op": "fork", "id": n, "entry": "task" | "plugin_host"} with one fd, the child's end
-                          of its control channel; {"op": "kill", "id": n}; {"op": "preload", "module": "…"}
-    forkserver → worker   {"event": "ready"}; {"event": "forked", "id": n, "pid": p};
+    worker → forkserver   {"op": "fork", "id": n, "entry": "task" | "plugin_host"} with one fd, the
+                          child's end of its control channel;
+                          {"op": "kill", "id": n}; {"op": "preload", "module": "…"}
+    forkserver → worker   {"event": "forked", "id": n, "pid": p};
                           {"event": "exited", "id": n, "code": c | null, "signal": s | null,
                            "oom_killed": bool, "peak_memory_bytes": b}
 
@@ -27,6 +28,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from connect.runtime.logs import configure_logging
+
 _LOG = logging.getLogger(__name__)
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG: Final = 1
@@ -36,9 +39,6 @@ _PRELOAD: Final = (
     "confluent_kafka",
     "confluent_kafka.admin",
     "orjson",
-    "connect.api",
-    "connect.converters",
-    "connect.transforms",
     "connect.runtime.plugin_host",
     "connect.runtime.task",
 )
@@ -52,13 +52,29 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     name_process("ms-forkserver")
     sys.path += [path for path in settings["python_path"] if path not in sys.path]
-    logging.basicConfig(level=settings["log_level"], format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for module in _PRELOAD:
         importlib.import_module(module)
-    gc.collect()
-    gc.freeze()  # the collector must not touch the shared pages
+    configure_logging(settings["log_level"])
+    _warm_up()
     server = _ForkServer(socket.socket(fileno=channel_fd))
     server.run()
+
+
+def _warm_up() -> None:
+    """Make here, once, what every child would make for itself; then keep the collector off those pages."""
+    from connect.runtime.config import WorkerConfig
+    from connect.runtime.connector_config import SinkConnectorConfig, SourceConnectorConfig
+    from connect.runtime.plugins import PluginKind, Plugins
+
+    plugins = Plugins.discover()
+    for kind in set(PluginKind) - {PluginKind.CONNECTOR}:
+        for entry in plugins.all(kind):
+            if entry.module.startswith("connect."):
+                entry.load()
+    for config_class in (WorkerConfig, SourceConnectorConfig, SinkConnectorConfig):
+        config_class.examine({})
+    gc.collect()
+    gc.freeze()
 
 
 def die_with_parent(parent_pid: int) -> None:
@@ -83,7 +99,6 @@ class _ForkServer:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def run(self) -> None:
-        self._tell({"event": "ready"})
         poller = select.poll()
         poller.register(self._channel, select.POLLIN)
         poller.register(self._wakeup_reader, select.POLLIN)
@@ -137,7 +152,7 @@ class _ForkServer:
             code = _entry(entry)(socket.socket(fileno=control_fd))
         except SystemExit as exc:
             code = exc.code if isinstance(exc.code, int) else 1
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - nothing may reach the forkserver's frames in a child
             _LOG.exception("a %s process failed", entry)
         finally:
             # Never run the forkserver's own cleanup in a child.

@@ -28,29 +28,96 @@ _RENAMED: Final = {
 }
 # The same in both, so that they are passed on without a word.
 _SAME: Final = frozenset(
-    """bootstrap.servers client.id client.rack security.protocol sasl.mechanism sasl.username sasl.password
-    sasl.kerberos.service.name sasl.oauthbearer.client.id sasl.oauthbearer.client.secret sasl.oauthbearer.scope
-    sasl.oauthbearer.token.endpoint.url sasl.oauthbearer.method acks retries retry.backoff.ms
-    retry.backoff.max.ms linger.ms batch.size compression.type compression.level enable.idempotence
-    max.in.flight.requests.per.connection transactional.id transaction.timeout.ms partitioner
-    auto.offset.reset fetch.min.bytes fetch.max.bytes max.partition.fetch.bytes group.id group.instance.id
-    group.protocol group.remote.assignor heartbeat.interval.ms session.timeout.ms max.poll.interval.ms
-    isolation.level check.crcs metadata.max.age.ms connections.max.idle.ms ssl.keystore.location
-    ssl.keystore.password ssl.key.password ssl.ca.location ssl.certificate.location ssl.key.location
-    allow.auto.create.topics""".split()
+    [
+        "bootstrap.servers",
+        "client.id",
+        "client.rack",
+        "security.protocol",
+        "sasl.mechanism",
+        "sasl.username",
+        "sasl.password",
+        "sasl.kerberos.service.name",
+        "sasl.oauthbearer.client.id",
+        "sasl.oauthbearer.client.secret",
+        "sasl.oauthbearer.scope",
+        "sasl.oauthbearer.token.endpoint.url",
+        "sasl.oauthbearer.method",
+        "acks",
+        "retries",
+        "retry.backoff.ms",
+        "retry.backoff.max.ms",
+        "linger.ms",
+        "batch.size",
+        "compression.type",
+        "compression.level",
+        "enable.idempotence",
+        "max.in.flight.requests.per.connection",
+        "transactional.id",
+        "transaction.timeout.ms",
+        "partitioner",
+        "auto.offset.reset",
+        "fetch.min.bytes",
+        "fetch.max.bytes",
+        "max.partition.fetch.bytes",
+        "group.id",
+        "group.instance.id",
+        "group.protocol",
+        "group.remote.assignor",
+        "heartbeat.interval.ms",
+        "session.timeout.ms",
+        "max.poll.interval.ms",
+        "isolation.level",
+        "check.crcs",
+        "metadata.max.age.ms",
+        "connections.max.idle.ms",
+        "ssl.keystore.location",
+        "ssl.keystore.password",
+        "ssl.key.password",
+        "ssl.ca.location",
+        "ssl.certificate.location",
+        "ssl.key.location",
+        "allow.auto.create.topics",
+    ]
 )
 # Known to Java clients, without meaning here.
 _MEANINGLESS: Final = frozenset(
-    """key.serializer value.serializer key.deserializer value.deserializer metric.reporters
-    metrics.num.samples metrics.sample.window.ms metrics.recording.level interceptor.classes
-    auto.include.jmx.reporter enable.metrics.push max.block.ms metadata.max.idle.ms
-    metadata.recovery.strategy metadata.recovery.rebootstrap.trigger.ms client.dns.lookup
-    socket.connection.setup.timeout.max.ms ssl.protocol ssl.enabled.protocols ssl.provider
-    ssl.keymanager.algorithm ssl.trustmanager.algorithm ssl.truststore.type ssl.secure.random.implementation
-    ssl.engine.factory.class exclude.internal.topics default.api.timeout.ms enable.auto.commit
-    auto.commit.interval.ms partitioner.class partitioner.ignore.keys
-    partitioner.adaptive.partitioning.enable partitioner.availability.timeout.ms
-    security.providers config.providers""".split()
+    [
+        "key.serializer",
+        "value.serializer",
+        "key.deserializer",
+        "value.deserializer",
+        "metric.reporters",
+        "metrics.num.samples",
+        "metrics.sample.window.ms",
+        "metrics.recording.level",
+        "interceptor.classes",
+        "auto.include.jmx.reporter",
+        "enable.metrics.push",
+        "max.block.ms",
+        "metadata.max.idle.ms",
+        "metadata.recovery.strategy",
+        "metadata.recovery.rebootstrap.trigger.ms",
+        "client.dns.lookup",
+        "socket.connection.setup.timeout.max.ms",
+        "ssl.protocol",
+        "ssl.enabled.protocols",
+        "ssl.provider",
+        "ssl.keymanager.algorithm",
+        "ssl.trustmanager.algorithm",
+        "ssl.truststore.type",
+        "ssl.secure.random.implementation",
+        "ssl.engine.factory.class",
+        "exclude.internal.topics",
+        "default.api.timeout.ms",
+        "enable.auto.commit",
+        "auto.commit.interval.ms",
+        "partitioner.class",
+        "partitioner.ignore.keys",
+        "partitioner.adaptive.partitioning.enable",
+        "partitioner.availability.timeout.ms",
+        "security.providers",
+        "config.providers",
+    ]
 )
 _ASSIGNORS: Final = {
     "org.apache.kafka.clients.consumer.RangeAssignor": "range",
@@ -83,7 +150,7 @@ def librdkafka_settings(java: Mapping[str, str]) -> ClientSettings:
             settings.values[name] = _assignors(value)
         elif name == "sasl.jaas.config":
             settings.values |= _jaas(value)
-        elif name.startswith("ssl.keystore.") or name.startswith("ssl.truststore."):
+        elif name.startswith(("ssl.keystore.", "ssl.truststore.")):
             _take_store(settings, name, value)
         elif name not in _MEANINGLESS:
             settings.values[name] = value

@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from connect.api import (
     ConfigError,
@@ -69,7 +70,7 @@ class PluginEntry:
         if not (isinstance(found, type) and issubclass(found, _BASES[self.kind])):
             wanted = " or ".join(base.__name__ for base in _BASES[self.kind])
             raise ConfigError(f"plugin {self.class_name}: {self.target} is not a {wanted}")
-        return found
+        return cast(type[Plugin], found)
 
     @property
     def module(self) -> str:
@@ -90,8 +91,9 @@ class Plugins:
                 self._aliases[entry.kind][alias] = entry if known == entry else None
 
     @classmethod
+    @cache
     def discover(cls) -> "Plugins":
-        """All that installed packages offer."""
+        """All that installed packages offer; looked up once per process, and before it forks."""
         return cls(
             PluginEntry(point.name, kind, point.value)
             for kind in PluginKind
@@ -106,6 +108,9 @@ class Plugins:
         if entry := self._entries[kind].get(name) or self._aliases[kind].get(name):
             return entry
         return PluginEntry(name, kind, name) if _LOCAL.fullmatch(name) else None
+
+    def find_connector(self, name: str) -> PluginEntry | None:
+        return self.find(PluginKind.CONNECTOR, name)
 
     def get(self, kind: PluginKind, name: str) -> PluginEntry:
         """Like `find`; raises `ConfigError` if there is none."""

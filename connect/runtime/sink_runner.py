@@ -21,8 +21,9 @@ from connect.api import (
     TopicPartition,
 )
 from connect.runtime.errors import ErrorHandler, Failure, Stage, Tolerated
-from connect.runtime.source_runner import Transforms, class_name
+from connect.runtime.source_runner import class_name
 from connect.runtime.task_channel import TaskChannel
+from connect.transforms.chain import TransformChain
 
 _LOG = logging.getLogger(__name__)
 _POLL_S: Final = 0.2  # how soon a stop or pause is noticed
@@ -92,7 +93,7 @@ class SinkRunner:
         key_converter: Converter,
         value_converter: Converter,
         header_converter: HeaderConverter,
-        transforms: Transforms | None,
+        transforms: TransformChain | None,
         errors: ErrorHandler,
         before_commit: Callable[[], None],
     ) -> None:
@@ -155,7 +156,7 @@ class SinkRunner:
     # Consuming
 
     def _consume(self) -> list[Any]:
-        """What has arrived: waits for a first message only. (`consume` itself would wait for a full batch.)"""
+        """What has arrived: waits for a first message only (`consume` would wait for a full batch)."""
         first = self._consumer.poll(_POLL_S)
         if first is None:
             return []
@@ -260,7 +261,7 @@ class SinkRunner:
     # Putting
 
     def _put(self, records: list[SinkRecord]) -> None:
-        """Until the task took them. While it cannot, the partitions are paused and the group is kept alive."""
+        """Until the task took them; while it cannot, the partitions are paused and the group kept alive."""
         self._channel.progress.enter("put")
         delay_s, longest_s = _PUT_RETRY_S
         paused = False
@@ -287,9 +288,12 @@ class SinkRunner:
         deadline = time.monotonic() + seconds
         self._revoked_during_put.clear()
         while (left := deadline - time.monotonic()) > 0 and not self._channel.stopping:
-            if (message := self._consumer.poll(min(left, _POLL_S))) is not None and message.error() is None:
+            message: Any = self._consumer.poll(min(left, _POLL_S))
+            if message is not None and message.error() is None:
                 # It was in the queue before the pause took effect: deliver it again later.
-                self._consumer.seek(_kafka(TopicPartition(message.topic(), message.partition()), message.offset()))
+                self._consumer.seek(
+                    _kafka(TopicPartition(message.topic(), message.partition()), message.offset())
+                )
         if not self._revoked_during_put:
             return records
         gone = self._revoked_during_put
@@ -387,7 +391,7 @@ class SinkRunner:
             consumer.pause(partitions)
 
     @staticmethod
-    def _assign(consumer: confluent_kafka.Consumer, partitions: list[Any]) -> None:
+    def _assign(consumer: Any, partitions: list[Any]) -> None:
         if consumer.rebalance_protocol() == "COOPERATIVE":
             consumer.incremental_assign(partitions)
         else:

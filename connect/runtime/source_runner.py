@@ -4,27 +4,30 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import orjson
 from confluent_kafka import KafkaException
 
-from connect.api import ConnectError, Converter, Header, HeaderConverter, RetriableError, SourceRecord, SourceTask
+from connect.api import (
+    ConnectError,
+    Converter,
+    Header,
+    HeaderConverter,
+    RetriableError,
+    SourceRecord,
+    SourceTask,
+)
 from connect.runtime.errors import ErrorHandler, Failure, Stage, Tolerated
+from connect.runtime.offset_format import offset_key
 from connect.runtime.producer import Headers, RecordProducer, is_bad_record
-from connect.runtime.stores import offset_key
 from connect.runtime.task_channel import TaskChannel
 from connect.runtime.topic_creation import TopicCreator
+from connect.transforms.chain import TransformChain
 
 _LOG = logging.getLogger(__name__)
 _HEADER_CACHE_MAX: Final = 4_096
 _POLL_RETRY_S: Final = (0.1, 10.0)
-
-
-class Transforms(Protocol):
-    """The chain of a connector's transforms."""
-
-    def apply(self, record: Any) -> Any | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class SourceRunner:
         key_converter: Converter,
         value_converter: Converter,
         header_converter: HeaderConverter,
-        transforms: Transforms | None,
+        transforms: TransformChain | None,
         errors: ErrorHandler,
         topic_creator: TopicCreator | None,
     ) -> None:
@@ -168,7 +171,7 @@ class SourceRunner:
                 topic = record.topic
                 key = key_bytes(topic, record.key_schema, record.raw_key)
                 value = value_bytes(topic, record.value_schema, record.raw_value)
-                headers = self._headers(topic, record.headers) if record.headers else None
+                headers: Headers | None = self._headers(topic, record.headers) if record.headers else None
             except Exception:  # noqa: BLE001 - whatever a plugin raises is handled, a stage at a time
                 try:
                     converted = self._convert_carefully(original)
@@ -213,15 +216,15 @@ class SourceRunner:
     ) -> tuple[SourceRecord, bytes | None, bytes | None, Headers | None] | None:
         """Once more, a stage at a time, with retries and tolerance. None: a transform dropped the record."""
         execute, transforms = self._errors.execute, self._transforms
-        record: SourceRecord | None = original
+        final = original
         if transforms is not None:
-            record = execute(
+            record: SourceRecord | None = execute(
                 lambda: transforms.apply(original), original, Stage.TRANSFORMATION, "transforms"
             )
             if record is None:
                 return None
-        final = record
-        topic = record.topic
+            final = record
+        topic = final.topic
         key = execute(
             lambda: self._key_converter.from_connect(topic, final.key_schema, final.raw_key),
             original, Stage.KEY_CONVERTER, class_name(self._key_converter),
@@ -234,7 +237,7 @@ class SourceRunner:
             lambda: self._headers(topic, final.headers) if final.headers else None,
             original, Stage.HEADER_CONVERTER, class_name(self._header_converter),
         )  # fmt: skip
-        return record, key, value, headers
+        return final, key, value, headers
 
     def _produce_carefully(
         self,
@@ -246,7 +249,7 @@ class SourceRunner:
         timestamp_ms: int | None,
         headers: Headers | None,
     ) -> None:
-        """After a first try that failed: wait for room in the queue, or handle a record that cannot be sent."""
+        """After a first try failed: wait for room in the queue, or handle a record that cannot be sent."""
         while True:
             try:
                 self._producer.produce(topic, value, key, partition, None, None, timestamp_ms or 0, headers)

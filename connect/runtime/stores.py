@@ -8,6 +8,7 @@ import orjson
 from connect.herder import config_state
 from connect.herder.actions import Status
 from connect.herder.states import TargetState, TaskId
+from connect.runtime.offset_format import offset_key
 from connect.runtime.topic_map import TopicMap
 
 MakeMap = Callable[[Callable[[str, Any], None]], TopicMap]
@@ -86,11 +87,6 @@ class OffsetStore:
             self._offsets.get(name, {}).pop(key, None)
         else:
             self._offsets.setdefault(name, {})[key] = (partition, value)
-
-
-def offset_key(name: str, partition: Mapping[str, Any]) -> str:
-    """The key of a source partition in the offsets topic."""
-    return orjson.dumps([name, partition]).decode()
 
 
 class StatusStore:

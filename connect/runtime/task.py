@@ -16,6 +16,7 @@ from connect.api import (
     Connector,
     Converter,
     HeaderConverter,
+    Plugin,
     SinkConnector,
     SinkTask,
     SourceTask,
@@ -27,10 +28,11 @@ from connect.runtime.connector_config import ConnectorConfig, SinkConnectorConfi
 from connect.runtime.dead_letters import DeadLetters
 from connect.runtime.errors import ErrorHandler, log_reporter, trace_of
 from connect.runtime.forkserver import name_process
+from connect.runtime.logs import configure_logging
 from connect.runtime.plugins import PluginKind, Plugins
 from connect.runtime.producer import LibrdkafkaProducer
 from connect.runtime.sink_runner import SinkContext, SinkRunner, SinkSettings
-from connect.runtime.source_runner import SourceContext, SourceRunner, SourceSettings, Transforms
+from connect.runtime.source_runner import SourceContext, SourceRunner, SourceSettings
 from connect.runtime.task_channel import TaskChannel
 from connect.runtime.task_config import TaskConfig
 from connect.runtime.topic_creation import TopicCreator, topic_groups
@@ -47,11 +49,8 @@ def main(control: socket.socket) -> int:
     """Run one task over its control channel; the exit code."""
     channel = TaskChannel(control)
     order = channel.receive()
-    name = f"{order['connector']}-{order['task']}"
-    name_process(f"task:{name}")
-    logging.getLogger().handlers[0].setFormatter(
-        logging.Formatter(f"%(asctime)s %(levelname)s [{name}] %(name)s: %(message)s")
-    )
+    name_process(f"task:{order['connector']}-{order['task']}")
+    configure_logging(logging.getLogger().level, connector=order["connector"], task=order["task"])
     # A service manager may send SIGTERM to all processes at once: every task stops as if told to.
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=channel.stop).start())
     channel.listen(paused=order["paused"])
@@ -177,7 +176,9 @@ class _Builder:
             "key_converter": self._converter("key", common.key_converter),
             "value_converter": self._converter("value", common.value_converter),
             "header_converter": self._header_converter(common.header_converter),
-            "transforms": self._transforms(common),
+            "transforms": build_chain(
+                self._config, self._find(PluginKind.TRANSFORM), self._find(PluginKind.PREDICATE)
+            ),
             "errors": ErrorHandler(
                 common, self._channel.wait, time.monotonic, [reporter] if reporter else []
             ),
@@ -210,10 +211,8 @@ class _Builder:
         }
         return self._plugins.get(PluginKind.CONVERTER, class_name).load()(), settings
 
-    def _transforms(self, common: ConnectorConfig) -> Transforms | None:
-        if not common.transforms:
-            return None
-        raise ConfigError("transforms: not available yet")
+    def _find(self, kind: PluginKind) -> Callable[[str], type[Plugin]]:
+        return lambda class_name: self._plugins.get(kind, class_name).load()
 
 
 def _nothing() -> None:

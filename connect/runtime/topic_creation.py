@@ -48,11 +48,11 @@ def _group(name: str, config: Mapping[str, str | None], default: TopicGroup | No
     settings = {key: value for key, value in own.items() if value is not None}
     return TopicGroup(
         name,
-        _number(f"{prefix}partitions", settings.get("partitions"), default and default.partitions),
+        _number(f"{prefix}partitions", settings.get("partitions"), default.partitions if default else None),
         _number(
             f"{prefix}replication.factor",
             settings.get("replication.factor"),
-            default and default.replication_factor,
+            default.replication_factor if default else None,
         ),
         {key: value for key, value in settings.items() if key not in _OWN_KEYS},
         _patterns(f"{prefix}include", settings.get("include", ".*" if default is None else None)),
@@ -89,9 +89,7 @@ class TopicCreator:
     def ensure(self, topic: str) -> None:
         """Create the topic unless it exists; raises `ConnectError`."""
         group = next(group for group in self._groups if group.name == "default" or group.matches(topic))
-        create_topic(
-            self._settings, topic, group.partitions, group.replication_factor, group.configs
-        )
+        create_topic(self._settings, topic, group.partitions, group.replication_factor, group.configs)
 
 
 def create_topic(

@@ -25,37 +25,42 @@ OnRecord = Callable[[str, Any], None]
 class TopicMap:
     """One topic; `on_record(key, value)` is called for each record in log order, value None for a delete.
 
-    `consumer_settings` are keyword arguments of aiokafka's consumer; `producer` belongs to the caller.
+    `client` are keyword arguments of an aiokafka client.
     """
 
-    def __init__(
-        self,
-        topic: str,
-        producer: aiokafka.AIOKafkaProducer,
-        consumer_settings: Mapping[str, Any],
-        on_record: OnRecord,
-    ) -> None:
+    def __init__(self, topic: str, client: Mapping[str, Any], on_record: OnRecord) -> None:
         self.topic = topic
-        self._producer = producer
+        self._client = client
         self._on_record = on_record
-        # The offsets topic of a worker with exactly-once sources holds transactions.
-        self._consumer = aiokafka.AIOKafkaConsumer(
-            **consumer_settings, enable_auto_commit=False, isolation_level="read_committed",
-            auto_offset_reset="earliest",
-        )  # fmt: skip
+        self._producer: aiokafka.AIOKafkaProducer | None = None
+        self._probe: aiokafka.AIOKafkaConsumer | None = None
+        self._consumer: aiokafka.AIOKafkaConsumer | None = None
         self._positions: dict[aiokafka.TopicPartition, int] = {}
         self._waiting: list[tuple[dict[aiokafka.TopicPartition, int], asyncio.Future[None]]] = []
         self._follower: asyncio.Task[None] | None = None
         self.failure: Exception | None = None
 
-    async def start(self) -> None:
-        """Read the topic to its present end and follow it from there."""
-        await self._consumer.start()
-        partitions = await self._partitions()
-        self._consumer.assign(partitions)
-        await self._consumer.seek_to_beginning(*partitions)
+    async def start(self, producer: aiokafka.AIOKafkaProducer, probe: aiokafka.AIOKafkaConsumer) -> None:
+        """Read the topic to its present end and follow it from there.
+
+        Both clients belong to the caller. `probe` is asked for the ends of topics only: on the connection of
+        a consumer that reads, that question would wait behind the long poll.
+        """
+        self._producer, self._probe = producer, probe
+        # The offsets topic of a worker with exactly-once sources holds transactions.
+        self._consumer = consumer = aiokafka.AIOKafkaConsumer(
+            self.topic,
+            **self._client,
+            group_id=None,  # all partitions, from the beginning
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+        )
+        await consumer.start()
+        partitions = consumer.assignment()
+        if not partitions:
+            raise ConnectError(f"topic {self.topic} does not exist")
         for partition in partitions:
-            self._positions[partition] = await self._consumer.position(partition)
+            self._positions[partition] = await consumer.position(partition)
         self._follower = asyncio.create_task(self._follow(), name=f"follow {self.topic}")
         await self.barrier()
 
@@ -64,12 +69,14 @@ class TopicMap:
             self._follower.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._follower
-        await self._consumer.stop()
+        if self._consumer is not None:
+            await self._consumer.stop()
         self._fail_waiting(ConnectError("the worker is stopping"))
 
     async def barrier(self) -> None:
         """Wait until everything that is in the topic now has been read."""
-        ends = await self._consumer.end_offsets(list(self._positions))
+        assert self._probe is not None, "start first"
+        ends = await self._probe.end_offsets(list(self._positions))
         await self._reach(ends)
 
     async def put(self, key: str, value: Any) -> None:
@@ -82,6 +89,7 @@ class TopicMap:
         (await self._send(key, value)).add_done_callback(self._log_failure)
 
     async def _send(self, key: str, value: Any) -> "asyncio.Future[Any]":
+        assert self._producer is not None, "start first"
         data = None if value is None else orjson.dumps(value)
         try:
             sent: asyncio.Future[Any] = await self._producer.send(self.topic, data, key.encode())
@@ -92,13 +100,6 @@ class TopicMap:
     def _log_failure(self, sent: "asyncio.Future[Any]") -> None:
         if not sent.cancelled() and (exc := sent.exception()) is not None:
             _LOG.error("could not write to topic %s: %s", self.topic, exc)
-
-    async def _partitions(self) -> list[aiokafka.TopicPartition]:
-        await self._consumer.topics()
-        numbers = self._consumer.partitions_for_topic(self.topic)
-        if not numbers:
-            raise ConnectError(f"topic {self.topic} does not exist")
-        return [aiokafka.TopicPartition(self.topic, number) for number in sorted(numbers)]
 
     async def _reach(self, ends: Mapping[aiokafka.TopicPartition, int]) -> None:
         if self.failure is not None:
@@ -123,6 +124,7 @@ class TopicMap:
             self._fail_waiting(self.failure)
 
     async def _read(self) -> None:
+        assert self._consumer is not None, "start first"
         batches = await self._consumer.getmany(timeout_ms=100 if self._waiting else _POLL_MS)
         for partition, records in batches.items():
             for record in records:

@@ -128,7 +128,7 @@ class Catalog:
         """The text of a literal default; the server reads it, as only the server knows all notations."""
         if default is None or _LITERAL.fullmatch(default) is None:
             return None
-        row = self._connection.execute(f"SELECT ({default})::text".encode()).fetchone()
+        row = self._connection.execute(f"SELECT format('%s', {default})".encode()).fetchone()
         return row[0] if row else None
 
     def type(self, oid: int) -> PgType:
@@ -150,4 +150,6 @@ class Catalog:
 
     def forget_enums(self) -> None:
         """Labels may have been added: read enum types (and what is made of them) again."""
-        self._types = {oid: t for oid, t in self._types.items() if t.kind is TypeKind.BASE and t.element is None}
+        self._types = {
+            oid: t for oid, t in self._types.items() if t.kind is TypeKind.BASE and t.element is None
+        }

@@ -24,7 +24,9 @@ class PostgresSourceConfig(Config):
     # Connection
     topic_prefix: str = setting("topic.prefix", importance=HIGH, doc="First part of every topic name.")
     hostname: str = setting("database.hostname", importance=HIGH, doc="Server name or address.")
-    port: int = setting("database.port", default=5432, importance=HIGH, doc="Server port.", at_least=0, at_most=65535)
+    port: int = setting(
+        "database.port", default=5432, importance=HIGH, doc="Server port.", at_least=0, at_most=65535
+    )
     user: str = setting("database.user", importance=HIGH, doc="User; needs REPLICATION and SELECT.")
     password: SecretStr | None = setting("database.password", default=None, importance=HIGH, doc="Password.")
     dbname: str = setting("database.dbname", importance=HIGH, doc="Database to capture.")
@@ -34,8 +36,12 @@ class PostgresSourceConfig(Config):
     )  # fmt: skip
     sslcert: str | None = setting("database.sslcert", default=None, doc="Client certificate file.")
     sslkey: str | None = setting("database.sslkey", default=None, doc="Client key file.")
-    sslpassword: SecretStr | None = setting("database.sslpassword", default=None, doc="Password of the client key.")
-    sslrootcert: str | None = setting("database.sslrootcert", default=None, doc="File of trusted authorities.")
+    sslpassword: SecretStr | None = setting(
+        "database.sslpassword", default=None, doc="Password of the client key."
+    )
+    sslrootcert: str | None = setting(
+        "database.sslrootcert", default=None, doc="File of trusted authorities."
+    )
     sslfactory: str | None = setting("database.sslfactory", default=None, importance=LOW, doc="Java only.")
     tcp_keep_alive: bool = setting("database.tcpKeepAlive", default=True, doc="TCP keepalive probes.")
     initial_statements: str | None = setting(
@@ -48,19 +54,43 @@ class PostgresSourceConfig(Config):
     )  # fmt: skip
 
     # Slot and publication
-    plugin_name: str = setting("plugin.name", default="pgoutput", choices=["pgoutput"], doc="Output plugin of the slot.")
-    slot_name: str = setting("slot.name", default="debezium", importance=HIGH, doc="Replication slot; unique per connector.")
-    slot_drop_on_stop: bool = setting("slot.drop.on.stop", default=False, doc="Drop the slot at a regular stop.")
-    slot_failover: bool = setting("slot.failover", default=False, doc="Create a failover slot (PostgreSQL 17+).")
-    slot_stream_params: str | None = setting("slot.stream.params", default=None, importance=LOW, doc="More options of the slot.")
+    plugin_name: str = setting(
+        "plugin.name", default="pgoutput", choices=["pgoutput"], doc="Output plugin of the slot."
+    )
+    slot_name: str = setting(
+        "slot.name", default="debezium", importance=HIGH, doc="Replication slot; unique per connector."
+    )
+    slot_drop_on_stop: bool = setting(
+        "slot.drop.on.stop", default=False, doc="Drop the slot at a regular stop."
+    )
+    slot_failover: bool = setting(
+        "slot.failover", default=False, doc="Create a failover slot (PostgreSQL 17+)."
+    )
+    slot_stream_params: str | None = setting(
+        "slot.stream.params", default=None, importance=LOW, doc="More options of the slot."
+    )
     slot_max_retries: int = setting(
-        "slot.max.retries", default=6, at_least=0, doc="How often to try a slot that another connection holds."
+        "slot.max.retries",
+        default=6,
+        at_least=0,
+        doc="How often to try a slot that another connection holds.",
     )
-    slot_retry_delay_ms: int = setting("slot.retry.delay.ms", default=10_000, at_least=0, doc="Longest wait between two tries.")
+    slot_retry_delay_ms: int = setting(
+        "slot.retry.delay.ms", default=10_000, at_least=0, doc="Longest wait between two tries."
+    )
     status_update_interval_ms: int = setting(
-        "status.update.interval.ms", default=10_000, at_least=1, doc="How often the server is told the position."
+        "status.update.interval.ms",
+        default=10_000,
+        at_least=1,
+        doc="How often the server is told the position.",
     )
-    xmin_fetch_interval_ms: int = setting("xmin.fetch.interval.ms", default=0, importance=LOW, at_least=0, doc="How often to read the slot's xmin.")
+    xmin_fetch_interval_ms: int = setting(
+        "xmin.fetch.interval.ms",
+        default=0,
+        importance=LOW,
+        at_least=0,
+        doc="How often to read the slot's xmin.",
+    )
     lsn_flush_mode: str = setting(
         "lsn.flush.mode", default="connector", choices=["connector", "manual", "connector_and_driver"],
         doc="Who moves the slot's confirmed position.",
@@ -76,7 +106,9 @@ class PostgresSourceConfig(Config):
         doc="How a missing publication is made.",
     )  # fmt: skip
     publish_via_partition_root: bool = setting(
-        "publish.via.partition.root", default=False, doc="Let a created publication name the partitioned table."
+        "publish.via.partition.root",
+        default=False,
+        doc="Let a created publication name the partitioned table.",
     )
     replica_identity_autoset_values: str | None = setting(
         "replica.identity.autoset.values", default=None, doc="`schema.table:IDENTITY, …` to set at start."
@@ -92,89 +124,220 @@ class PostgresSourceConfig(Config):
         choices=["serializable", "repeatable_read", "read_committed", "read_uncommitted"],
         doc="The snapshot is one REPEATABLE READ transaction, in which nothing is written: serializable is the same.",
     )  # fmt: skip
-    snapshot_locking_mode: str = setting("snapshot.locking.mode", default="none", choices=["none", "shared", "custom"], doc="Table locks of the snapshot.")
-    snapshot_lock_timeout_ms: int = setting("snapshot.lock.timeout.ms", default=10_000, doc="Wait for a table lock.")
-    snapshot_include: list[str] = setting("snapshot.include.collection.list", default=[], doc="Regexes of the tables to read; all captured ones when empty.")
-    snapshot_overrides: list[str] = setting(
-        "snapshot.select.statement.overrides", default=[], doc="Tables whose SELECT is given by snapshot.select.statement.overrides.<table>."
+    snapshot_locking_mode: str = setting(
+        "snapshot.locking.mode",
+        default="none",
+        choices=["none", "shared", "custom"],
+        doc="Table locks of the snapshot.",
     )
-    snapshot_fetch_size: int = setting("snapshot.fetch.size", default=10_240, at_least=1, doc="Not needed: rows are streamed by COPY.")
-    snapshot_max_threads: int = setting("snapshot.max.threads", default=1, at_least=1, doc="Tables read at once.")
+    snapshot_lock_timeout_ms: int = setting(
+        "snapshot.lock.timeout.ms", default=10_000, doc="Wait for a table lock."
+    )
+    snapshot_include: list[str] = setting(
+        "snapshot.include.collection.list",
+        default=[],
+        doc="Regexes of the tables to read; all captured ones when empty.",
+    )
+    snapshot_overrides: list[str] = setting(
+        "snapshot.select.statement.overrides",
+        default=[],
+        doc="Tables whose SELECT is given by snapshot.select.statement.overrides.<table>.",
+    )
+    snapshot_fetch_size: int = setting(
+        "snapshot.fetch.size", default=10_240, at_least=1, doc="Not needed: rows are streamed by COPY."
+    )
+    snapshot_max_threads: int = setting(
+        "snapshot.max.threads", default=1, at_least=1, doc="Tables read at once."
+    )
     snapshot_order_by_row_count: str = setting(
         "snapshot.tables.order.by.row.count", default="disabled", choices=["disabled", "ascending", "descending"], doc="Order of the tables.",
     )  # fmt: skip
-    snapshot_delay_ms: int = setting("snapshot.delay.ms", default=0, at_least=0, doc="Wait before the snapshot.")
-    streaming_delay_ms: int = setting("streaming.delay.ms", default=0, at_least=0, doc="Wait between snapshot and stream.")
+    snapshot_delay_ms: int = setting(
+        "snapshot.delay.ms", default=0, at_least=0, doc="Wait before the snapshot."
+    )
+    streaming_delay_ms: int = setting(
+        "streaming.delay.ms", default=0, at_least=0, doc="Wait between snapshot and stream."
+    )
 
     # Signals
     signal_data_collection: str | None = setting("signal.data.collection", default=None, doc="Signal table.")
-    signal_channels: list[str] = setting("signal.enabled.channels", default=["source"], doc="Where signals come from.")
-    signal_poll_interval_ms: int = setting("signal.poll.interval.ms", default=5000, at_least=1, doc="How often to look for signals.")
+    signal_channels: list[str] = setting(
+        "signal.enabled.channels", default=["source"], doc="Where signals come from."
+    )
+    signal_poll_interval_ms: int = setting(
+        "signal.poll.interval.ms", default=5000, at_least=1, doc="How often to look for signals."
+    )
     signal_kafka_topic: str | None = setting("signal.kafka.topic", default=None, doc="Topic of signals.")
     signal_file: str | None = setting("signal.file", default="file-signals.txt", doc="File of signals.")
-    incremental_chunk_size: int = setting("incremental.snapshot.chunk.size", default=1024, at_least=1, doc="Rows of a chunk.")
+    incremental_chunk_size: int = setting(
+        "incremental.snapshot.chunk.size", default=1024, at_least=1, doc="Rows of a chunk."
+    )
     incremental_watermarking: str = setting(
         "incremental.snapshot.watermarking.strategy", default="insert_insert", choices=["insert_insert", "insert_delete"], doc="How chunks are marked.",
     )  # fmt: skip
     read_only: bool = setting("read.only", default=False, doc="Incremental snapshots without writing.")
 
     # Filters and keys
-    schema_include: list[str] = setting("schema.include.list", default=[], importance=HIGH, doc="Regexes of schemas to capture.")
-    schema_exclude: list[str] = setting("schema.exclude.list", default=[], importance=HIGH, doc="Regexes of schemas to leave out.")
-    table_include: list[str] = setting("table.include.list", default=[], importance=HIGH, doc="Regexes of `schema.table` to capture.")
-    table_exclude: list[str] = setting("table.exclude.list", default=[], importance=HIGH, doc="Regexes of `schema.table` to leave out.")
-    column_include: list[str] = setting("column.include.list", default=[], doc="Regexes of `schema.table.column` to keep.")
-    column_exclude: list[str] = setting("column.exclude.list", default=[], doc="Regexes of `schema.table.column` to leave out.")
-    message_key_columns: str | None = setting("message.key.columns", default=None, doc="`regex:column,column;…` of keys.")
-    skip_without_change: bool = setting("skip.messages.without.change", default=False, doc="Leave out updates of no captured column.")
-    skipped_operations: list[str] = setting("skipped.operations", default=["t"], doc="Of c, u, d, t: what to leave out; or none.")
-    message_prefix_include: list[str] = setting("message.prefix.include.list", default=[], doc="Prefixes of logical messages.")
-    message_prefix_exclude: list[str] = setting("message.prefix.exclude.list", default=[], doc="Prefixes of logical messages.")
-    column_propagate: list[str] = setting("column.propagate.source.type", default=[], doc="Columns whose type goes into the schema.")
-    datatype_propagate: list[str] = setting("datatype.propagate.source.type", default=[], doc="Types that go into the schema.")
+    schema_include: list[str] = setting(
+        "schema.include.list", default=[], importance=HIGH, doc="Regexes of schemas to capture."
+    )
+    schema_exclude: list[str] = setting(
+        "schema.exclude.list", default=[], importance=HIGH, doc="Regexes of schemas to leave out."
+    )
+    table_include: list[str] = setting(
+        "table.include.list", default=[], importance=HIGH, doc="Regexes of `schema.table` to capture."
+    )
+    table_exclude: list[str] = setting(
+        "table.exclude.list", default=[], importance=HIGH, doc="Regexes of `schema.table` to leave out."
+    )
+    column_include: list[str] = setting(
+        "column.include.list", default=[], doc="Regexes of `schema.table.column` to keep."
+    )
+    column_exclude: list[str] = setting(
+        "column.exclude.list", default=[], doc="Regexes of `schema.table.column` to leave out."
+    )
+    message_key_columns: str | None = setting(
+        "message.key.columns", default=None, doc="`regex:column,column;…` of keys."
+    )
+    skip_without_change: bool = setting(
+        "skip.messages.without.change", default=False, doc="Leave out updates of no captured column."
+    )
+    skipped_operations: list[str] = setting(
+        "skipped.operations", default=["t"], doc="Of c, u, d, t: what to leave out; or none."
+    )
+    message_prefix_include: list[str] = setting(
+        "message.prefix.include.list", default=[], doc="Prefixes of logical messages."
+    )
+    message_prefix_exclude: list[str] = setting(
+        "message.prefix.exclude.list", default=[], doc="Prefixes of logical messages."
+    )
+    column_propagate: list[str] = setting(
+        "column.propagate.source.type", default=[], doc="Columns whose type goes into the schema."
+    )
+    datatype_propagate: list[str] = setting(
+        "datatype.propagate.source.type", default=[], doc="Types that go into the schema."
+    )
 
     # Types
-    decimal_mode: str = setting("decimal.handling.mode", default="precise", choices=["precise", "double", "string"], doc="How numeric and money are written.")
+    decimal_mode: str = setting(
+        "decimal.handling.mode",
+        default="precise",
+        choices=["precise", "double", "string"],
+        doc="How numeric and money are written.",
+    )
     time_mode: str = setting(
         "time.precision.mode", default="adaptive", doc="How dates and times are written.",
         choices=["adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds"],
     )  # fmt: skip
-    hstore_mode: str = setting("hstore.handling.mode", default="json", choices=["json", "map"], doc="How hstore is written.")
-    interval_mode: str = setting("interval.handling.mode", default="numeric", choices=["numeric", "string"], doc="How interval is written.")
-    binary_mode: str = setting("binary.handling.mode", default="bytes", choices=["bytes", "base64", "base64-url-safe", "hex"], doc="How bytea is written.")
-    money_fraction_digits: int = setting("money.fraction.digits", default=2, at_least=0, doc="Digits behind the point of money.")
-    include_unknown: bool = setting("include.unknown.datatypes", default=False, doc="Write other types as bytes of their text.")
-    placeholder: str = setting("unavailable.value.placeholder", default="__debezium_unavailable_value", doc="Stands for a TOAST value that the server did not send.")
-    schema_name_adjustment: str = setting("schema.name.adjustment.mode", default="none", choices=["none", "avro", "avro_unicode"], doc="Characters of schema names.")
-    field_name_adjustment: str = setting("field.name.adjustment.mode", default="none", choices=["none", "avro", "avro_unicode"], doc="Characters of field names.")
+    hstore_mode: str = setting(
+        "hstore.handling.mode", default="json", choices=["json", "map"], doc="How hstore is written."
+    )
+    interval_mode: str = setting(
+        "interval.handling.mode",
+        default="numeric",
+        choices=["numeric", "string"],
+        doc="How interval is written.",
+    )
+    binary_mode: str = setting(
+        "binary.handling.mode",
+        default="bytes",
+        choices=["bytes", "base64", "base64-url-safe", "hex"],
+        doc="How bytea is written.",
+    )
+    money_fraction_digits: int = setting(
+        "money.fraction.digits", default=2, at_least=0, doc="Digits behind the point of money."
+    )
+    include_unknown: bool = setting(
+        "include.unknown.datatypes", default=False, doc="Write other types as bytes of their text."
+    )
+    placeholder: str = setting(
+        "unavailable.value.placeholder",
+        default="__debezium_unavailable_value",
+        doc="Stands for a TOAST value that the server did not send.",
+    )
+    schema_name_adjustment: str = setting(
+        "schema.name.adjustment.mode",
+        default="none",
+        choices=["none", "avro", "avro_unicode"],
+        doc="Characters of schema names.",
+    )
+    field_name_adjustment: str = setting(
+        "field.name.adjustment.mode",
+        default="none",
+        choices=["none", "avro", "avro_unicode"],
+        doc="Characters of field names.",
+    )
 
     # Flow, heartbeat, topics
     max_batch_size: int = setting("max.batch.size", default=2048, at_least=1, doc="Records of a batch.")
-    max_queue_size: int = setting("max.queue.size", default=8192, at_least=1, doc="Not needed: there is no queue.")
-    max_queue_bytes: int = setting("max.queue.size.in.bytes", default=0, kind=Kind.LONG, at_least=0, doc="Limit of a batch in bytes; 0: 8 MiB.")
-    poll_interval_ms: int = setting("poll.interval.ms", default=500, at_least=1, doc="Longest wait for a change.")
-    heartbeat_interval_ms: int = setting("heartbeat.interval.ms", default=0, at_least=0, doc="Heartbeat records; 0 is none.")
-    heartbeat_action_query: str | None = setting("heartbeat.action.query", default=None, doc="SQL run with each heartbeat.")
-    heartbeat_prefix: str = setting("topic.heartbeat.prefix", default="__debezium-heartbeat", doc="Prefix of the heartbeat topic.")
+    max_queue_size: int = setting(
+        "max.queue.size", default=8192, at_least=1, doc="Not needed: there is no queue."
+    )
+    max_queue_bytes: int = setting(
+        "max.queue.size.in.bytes",
+        default=0,
+        kind=Kind.LONG,
+        at_least=0,
+        doc="Limit of a batch in bytes; 0: 8 MiB.",
+    )
+    poll_interval_ms: int = setting(
+        "poll.interval.ms", default=500, at_least=1, doc="Longest wait for a change."
+    )
+    heartbeat_interval_ms: int = setting(
+        "heartbeat.interval.ms", default=0, at_least=0, doc="Heartbeat records; 0 is none."
+    )
+    heartbeat_action_query: str | None = setting(
+        "heartbeat.action.query", default=None, doc="SQL run with each heartbeat."
+    )
+    heartbeat_prefix: str = setting(
+        "topic.heartbeat.prefix", default="__debezium-heartbeat", doc="Prefix of the heartbeat topic."
+    )
     topic_delimiter: str = setting("topic.delimiter", default=".", doc="Between the parts of a topic name.")
-    tombstones_on_delete: bool = setting("tombstones.on.delete", default=True, doc="A record with null after each delete.")
-    extended_headers: bool = setting("extended.headers.enabled", default=True, doc="The `__debezium.context.` headers.")
-    provide_transactions: bool = setting("provide.transaction.metadata", default=False, doc="Transaction topic and block.")
-    topic_transaction: str = setting("topic.transaction", default="transaction", doc="Name of the transaction topic.")
-    notification_channels: list[str] = setting("notification.enabled.channels", default=[], doc="Where notifications go.")
-    notification_topic: str | None = setting("notification.sink.topic.name", default=None, doc="Topic of notifications.")
-    errors_max_retries: int = setting("errors.max.retries", default=-1, doc="How often a lost connection is tried again; -1 has no end.")
-    retriable_wait_ms: int = setting("retriable.restart.connector.wait.ms", default=10_000, at_least=0, doc="Longest wait before a lost connection is tried again.")
-    failure_handling: str = setting("event.processing.failure.handling.mode", default="fail", choices=["fail", "warn", "skip", "ignore"], doc="What to do with a change that cannot be read.")
+    tombstones_on_delete: bool = setting(
+        "tombstones.on.delete", default=True, doc="A record with null after each delete."
+    )
+    extended_headers: bool = setting(
+        "extended.headers.enabled", default=True, doc="The `__debezium.context.` headers."
+    )
+    provide_transactions: bool = setting(
+        "provide.transaction.metadata", default=False, doc="Transaction topic and block."
+    )
+    topic_transaction: str = setting(
+        "topic.transaction", default="transaction", doc="Name of the transaction topic."
+    )
+    notification_channels: list[str] = setting(
+        "notification.enabled.channels", default=[], doc="Where notifications go."
+    )
+    notification_topic: str | None = setting(
+        "notification.sink.topic.name", default=None, doc="Topic of notifications."
+    )
+    errors_max_retries: int = setting(
+        "errors.max.retries", default=-1, doc="How often a lost connection is tried again; -1 has no end."
+    )
+    retriable_wait_ms: int = setting(
+        "retriable.restart.connector.wait.ms",
+        default=10_000,
+        at_least=0,
+        doc="Longest wait before a lost connection is tried again.",
+    )
+    failure_handling: str = setting(
+        "event.processing.failure.handling.mode",
+        default="fail",
+        choices=["fail", "warn", "skip", "ignore"],
+        doc="What to do with a change that cannot be read.",
+    )
 
     def check(self) -> Iterable[FieldError]:
         """Exclusive lists, and settings of features that this version does not have."""
-        for kind in ("schema", "table", "column"):
-            if getattr(self, f"{kind}_include") and getattr(self, f"{kind}_exclude"):
+        for kind in ("schema", "table", "column", "message.prefix"):
+            attribute = kind.replace(".", "_")
+            if getattr(self, f"{attribute}_include") and getattr(self, f"{attribute}_exclude"):
                 name = f"{kind}.exclude.list"
-                yield FieldError(name, f'"{kind}.include.list" is already specified: give only one of it and {name}')
+                yield FieldError(
+                    name, f'"{kind}.include.list" is already specified: give only one of it and {name}'
+                )
         for attribute in ("schema_include", "schema_exclude", "table_include", "table_exclude", "column_include",
-                          "column_exclude", "snapshot_include"):  # fmt: skip
+                          "column_exclude", "snapshot_include", "message_prefix_include", "message_prefix_exclude"):  # fmt: skip
             yield from self._check_patterns(attribute)
         for operation in self.skipped_operations:
             if operation not in ("c", "u", "d", "t", "none"):
@@ -182,7 +345,9 @@ class PostgresSourceConfig(Config):
         for table in self.snapshot_overrides:
             if self.override(table) is None:
                 name = f"snapshot.select.statement.overrides.{table}"
-                yield FieldError("snapshot.select.statement.overrides", f"{name} is missing: give the SELECT for {table}")
+                yield FieldError(
+                    "snapshot.select.statement.overrides", f"{name} is missing: give the SELECT for {table}"
+                )
         yield from self._not_yet()
 
     def _check_patterns(self, attribute: str) -> Iterable[FieldError]:
@@ -203,7 +368,10 @@ class PostgresSourceConfig(Config):
                 yield self._error(attribute, "this choice is not supported yet")
         for name in self.originals:
             if _MASKS.fullmatch(name):
-                yield FieldError(name, f"Invalid value for configuration {name}: masks of columns are not supported yet: remove the setting")
+                yield FieldError(
+                    name,
+                    f"Invalid value for configuration {name}: masks of columns are not supported yet: remove the setting",
+                )
 
     def _error(self, attribute: str, why: str) -> FieldError:
         name = type(self).model_fields[attribute].alias or attribute

@@ -74,10 +74,10 @@ class CopyReader:
                 return bytes(data)
             if size == 0:
                 return None
-        result = self._pgconn.get_result()
-        if result is not None and result.status == pq.ExecStatus.FATAL_ERROR:
-            raise _result_error(self._pgconn, result)
-        raise EOFError
+        while (result := self._pgconn.get_result()) is not None:
+            if result.status == pq.ExecStatus.FATAL_ERROR:
+                raise _result_error(self._pgconn, result)
+        raise EOFError("the server ended the COPY")
 
     def wait(self, seconds: float) -> bool:
         """Sleep until something has come or the time is over; True when something has."""
@@ -120,7 +120,10 @@ class ReplicationConnection:
         result = self._pgconn.exec_(sql.encode())
         if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
             raise _result_error(self._pgconn, result)
-        values = [[result.get_value(row, column) for column in range(result.nfields)] for row in range(result.ntuples)]
+        values = [
+            [result.get_value(row, column) for column in range(result.nfields)]
+            for row in range(result.ntuples)
+        ]
         return [[None if value is None else value.decode() for value in row] for row in values]
 
     def start(self, slot: str, start_lsn: str, options: Sequence[tuple[str, str]]) -> CopyReader:

@@ -9,7 +9,9 @@ from connect.api.schemas import struct
 from connect.version import __version__
 from connectors.postgres.config import PostgresSourceConfig
 
-_SNAPSHOT_MARKERS: Final = "true,first,first_in_data_collection,last_in_data_collection,last,false,incremental"
+_SNAPSHOT_MARKERS: Final = (
+    "true,first,first_in_data_collection,last_in_data_collection,last,false,incremental"
+)
 _SNAPSHOT: Final = Schema(
     SchemaType.STRING, True, "io.debezium.data.Enum", 1, None, {"allowed": _SNAPSHOT_MARKERS}, default="false"
 )
@@ -23,7 +25,7 @@ SOURCE: Final = struct(
     },
     name="io.debezium.connector.postgresql.Source", version=1,
 )  # fmt: skip
-_TRANSACTION: Final = struct(
+TRANSACTION: Final = struct(
     {"id": connect.STRING, "total_order": connect.INT64, "data_collection_order": connect.INT64},
     name="event.block", version=1, optional=True,
 )  # fmt: skip
@@ -32,7 +34,7 @@ _TRANSACTION: Final = struct(
 def envelope_schema(topic: str, value: Schema) -> Schema:
     """The schema of the events of a topic whose rows have the (optional) schema `value`."""
     fields = {
-        "before": value, "after": value, "source": SOURCE, "transaction": _TRANSACTION, "op": connect.STRING,
+        "before": value, "after": value, "source": SOURCE, "transaction": TRANSACTION, "op": connect.STRING,
         "ts_ms": connect.OPTIONAL_INT64, "ts_us": connect.OPTIONAL_INT64, "ts_ns": connect.OPTIONAL_INT64,
     }  # fmt: skip
     return struct(fields, name=f"{topic}.Envelope", version=2)
@@ -57,15 +59,21 @@ class SourceBlocks:
         self._db = f'"db":{quote(config.dbname)},'
 
     def transaction(
-        self, ts_us: int, tx_id: int, commit_lsn: int, marker: str = "false", origin: tuple[str, int] | None = None
+        self,
+        ts_us: int,
+        tx_id: int | None,
+        commit_lsn: int,
+        marker: str = "false",
+        origin: tuple[str, int] | None = None,
     ) -> "TransactionSource":
-        """The source block of a transaction; `commit_lsn` is the end of the one before it, 0 if unknown."""
+        """The source block of a transaction; `commit_lsn` is the end of the one before it, 0 if unknown;
+        `tx_id` None stands for what belongs to no transaction."""
         before = f'\\"{commit_lsn}\\"' if commit_lsn else "null"
         name, lsn = (quote(origin[0]), origin[1]) if origin else ("null", "null")
         return TransactionSource(
             f'{self._head}{ts_us // 1000},"snapshot":"{marker}",{self._db}"sequence":"[{before},\\"',
             f'\\"]","ts_us":{ts_us},"ts_ns":{ts_us}000,',
-            f'"txId":{tx_id},"lsn":',
+            f'"txId":{"null" if tx_id is None else tx_id},"lsn":',
             f',"xmin":null,"origin":{name},"origin_lsn":{lsn}}}',
         )
 

@@ -31,6 +31,7 @@ class Filters:
         self._schemas = _Lists(config.schema_include, config.schema_exclude)
         self._tables = _Lists(config.table_include, config.table_exclude)
         self._columns = _Lists(config.column_include, config.column_exclude)
+        self._messages = _Lists(config.message_prefix_include, config.message_prefix_exclude)
         self._snapshot = _Lists(config.snapshot_include, ())
         self._order = [re.compile(pattern, re.IGNORECASE) for pattern in config.table_include]
 
@@ -39,6 +40,9 @@ class Filters:
 
     def keeps_column(self, schema: str, table: str, column: str) -> bool:
         return self._columns.allow(f"{schema}.{table}.{column}")
+
+    def keeps_message(self, prefix: str) -> bool:
+        return self._messages.allow(prefix)
 
     def in_snapshot(self, schema: str, table: str) -> bool:
         return self.keeps_table(schema, table) and self._snapshot.allow(f"{schema}.{table}")

@@ -51,11 +51,12 @@ def read_offset(offset: Mapping[str, Any]) -> Position:
     lsn = _number(offset, "lsn")
     if lsn is None:
         raise ConnectError(f"the offset {dict(offset)} has no lsn: reset the offsets of the connector")
+    if offset.get("snapshot"):
+        # `txId` is the snapshot's own and `lsn` no change's, so the first change may have both.
+        return Position(Lsn(lsn), Lsn(lsn), Lsn(0), None, _in_snapshot(offset))
     done = _number(offset, "lsn_proc")
     commit = _number(offset, "lsn_commit")
-    return Position(
-        Lsn(lsn), Lsn(lsn if done is None else done), Lsn(commit or 0), _number(offset, "txId"), _in_snapshot(offset)
-    )
+    return Position(Lsn(lsn), Lsn(lsn if done is None else done), Lsn(commit or 0), _number(offset, "txId"))
 
 
 def _number(offset: Mapping[str, Any], name: str) -> int | None:
@@ -63,13 +64,13 @@ def _number(offset: Mapping[str, Any], name: str) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _LSN_LIMIT:
-        raise ConnectError(f"{name} in the offset {dict(offset)} is {value!r} and must be a number of 64 bits")
+        raise ConnectError(
+            f"{name} in the offset {dict(offset)} is {value!r} and must be a number of 64 bits"
+        )
     return value
 
 
 def _in_snapshot(offset: Mapping[str, Any]) -> bool:
-    if not offset.get("snapshot"):
-        return False
     # Builds before 3.0 wrote `"snapshot": true` and nothing of its completion but the last record.
     return not offset.get("snapshot_completed", offset.get("last_snapshot_record", False))
 

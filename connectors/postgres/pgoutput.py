@@ -24,7 +24,9 @@ _BEGIN: Final = struct.Struct(">cQqI")
 _COMMIT: Final = struct.Struct(">cBQQq")
 _RELATION_HEAD: Final = struct.Struct(">cI")
 _COLUMN_TAIL: Final = struct.Struct(">Ii")
-_ROW_HEAD: Final = struct.Struct(">xIc")
+_VALUE_HEAD: Final = struct.Struct(">BI").unpack_from
+# Room to read the head of a value that has none behind the last one, NULL or unchanged.
+_PADDING: Final = b"\0\0\0\0"
 _TRUNCATE_HEAD: Final = struct.Struct(">xIB")
 _MESSAGE_HEAD: Final = struct.Struct(">xBQ")
 
@@ -95,18 +97,6 @@ class Message(NamedTuple):
     content: bytes
 
 
-class Row(NamedTuple):
-    """An insert, update or delete. Rows are JSON fragments, one per column of the relation.
-
-    `key_only`: `old` has the columns of the replica identity only, the others are null.
-    """
-
-    oid: int
-    old: list[str] | None
-    key_only: bool
-    new: list[str] | None
-
-
 @contextmanager
 def _whole(message: bytes) -> Iterator[None]:
     try:
@@ -174,32 +164,44 @@ def logical_message(message: bytes) -> Message:
         return Message(bool(flags & 1), lsn, prefix, message[pos + 4 :])
 
 
-def relation_oid(message: bytes) -> int:
-    """The oid of the relation that an insert, update or delete belongs to."""
-    return int.from_bytes(message[1:5], "big")
+def relation_oid(message: bytes, base: int = 0) -> int:
+    """The oid of the relation that the insert, update or delete at `base` belongs to."""
+    return int.from_bytes(message[base + 1 : base + 5], "big")
 
 
-def row(message: bytes, encoders: Sequence[Encode | None], unavailable: Sequence[str]) -> Row:
-    """Read an insert, update or delete; `encoders` and `unavailable` are those of the relation's plan."""
-    with _whole(message):
-        oid, kind = _ROW_HEAD.unpack_from(message)
-        pos = 6
-        old = new = None
-        tag = kind[0]
-        key_only = tag == _KEY
-        if key_only or tag == _OLD:
-            old, pos = read_tuple(message, pos, encoders, unavailable)
-            tag = message[pos] if message[0] == UPDATE else 0
-            pos += tag == _NEW
+def row(
+    message: bytes, encoders: Sequence[Encode | None], unavailable: Sequence[str], base: int = 0
+) -> tuple[list[str] | None, bool, list[str] | None]:
+    """(old row, whether it has the columns of the replica identity only, new row) of an insert, update or
+    delete that starts at `base`.
+
+    Rows are JSON fragments, one per column of the relation; `encoders` and `unavailable` are those of its
+    plan.
+    """
+    try:
+        kind, tag, pos = message[base], message[base + 5], base + 6
+        padded = message + _PADDING
         if tag == _NEW:
-            new, pos = read_tuple(message, pos, encoders, unavailable)
-        _at_end(message, pos)
-        if (old is None and message[0] == DELETE) or (new is None and message[0] != DELETE):
-            raise ValueError("a row is missing")
-        return Row(oid, old, key_only, new)
+            new, pos = _read_tuple(padded, pos, encoders, unavailable)
+            if pos != len(message) or kind == DELETE:
+                raise ValueError(f"it should have {pos - base} bytes")
+            return None, False, new
+        if tag != _KEY and tag != _OLD:
+            raise ValueError(f"unknown kind of row {tag:#x}")
+        old, pos = _read_tuple(padded, pos, encoders, unavailable)
+        after = None
+        if kind == UPDATE:
+            if padded[pos] != _NEW:
+                raise ValueError("the new row is missing")
+            after, pos = _read_tuple(padded, pos + 1, encoders, unavailable)
+        if pos != len(message) or kind == INSERT:
+            raise ValueError(f"it should have {pos - base} bytes")
+        return old, tag == _KEY, after
+    except (struct.error, IndexError, ValueError) as exc:
+        raise _malformed(message[base:], str(exc)) from exc
 
 
-def read_tuple(
+def _read_tuple(
     message: bytes, pos: int, encoders: Sequence[Encode | None], unavailable: Sequence[str]
 ) -> tuple[list[str], int]:
     """The row's JSON fragments and where it ends, which may be behind the end of a message that is cut."""
@@ -209,11 +211,11 @@ def read_tuple(
     fragments: list[str] = []
     append = fragments.append
     for encode in encoders:
-        kind = message[pos]
+        kind, size = _VALUE_HEAD(message, pos)
         if kind == _TEXT:
             start = pos + 5
-            pos = start + int.from_bytes(message[pos + 1 : start], "big")
-            text = str(message[start:pos], "utf-8")
+            pos = start + size
+            text = message[start:pos].decode()
             append(text if encode is None else encode(text))
         else:
             pos += 1

@@ -30,15 +30,21 @@ class PostgresConnector(SourceConnector[PostgresSourceConfig]):
             with connect(config) as connection:
                 yield from _check_server(connection, config)
         except psycopg.Error as exc:
-            yield FieldError("database.hostname", f"Error while validating connector config: {str(exc).strip()}")
+            yield FieldError(
+                "database.hostname", f"Error while validating connector config: {str(exc).strip()}"
+            )
 
     def alter_offsets(
-        self, config: PostgresSourceConfig, offsets: Sequence[tuple[Mapping[str, Any], Mapping[str, Any] | None]]
+        self,
+        config: PostgresSourceConfig,
+        offsets: Sequence[tuple[Mapping[str, Any], Mapping[str, Any] | None]],
     ) -> bool:
         expected = {"server": config.topic_prefix}
         for partition, offset in offsets:
             if partition != expected:
-                raise ConnectError(f"the source partition {dict(partition)} is not this connector's: {expected}")
+                raise ConnectError(
+                    f"the source partition {dict(partition)} is not this connector's: {expected}"
+                )
             if offset is not None:
                 read_offset(offset)
         return True
@@ -59,16 +65,21 @@ def _check_server(connection: psycopg.Connection[Any], config: PostgresSourceCon
         else "SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user"
     ).fetchone()
     if allowed and not allowed[0]:
-        yield FieldError("database.user", f'user {config.user} may not replicate: run ALTER ROLE "{config.user}" REPLICATION;')
+        yield FieldError(
+            "database.user",
+            f'user {config.user} may not replicate: run ALTER ROLE "{config.user}" REPLICATION;',
+        )
     try:
         find_slot(connection, config)
     except ConnectError as exc:
         yield FieldError("slot.name", str(exc))
     if config.publication_autocreate_mode == "disabled":
-        found = connection.execute("SELECT 1 FROM pg_publication WHERE pubname = %s", (config.publication_name,)).fetchone()
+        found = connection.execute(
+            "SELECT 1 FROM pg_publication WHERE pubname = %s", (config.publication_name,)
+        ).fetchone()
         if found is None:
             yield FieldError(
                 "publication.name",
-                f'publication {config.publication_name} does not exist and publication.autocreate.mode is disabled: run '
+                f"publication {config.publication_name} does not exist and publication.autocreate.mode is disabled: run "
                 f'CREATE PUBLICATION "{config.publication_name}" FOR ALL TABLES;',
             )

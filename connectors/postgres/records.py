@@ -28,12 +28,16 @@ class RecordMaker:
             Header(f"__debezium.context.{name}", connect.STRING, value) for name, value in context.items()
         )
 
-    def read(self, plan: TablePlan, row: Sequence[str], source: str, tail: str, offset: Mapping[str, Any]) -> SourceRecord:
+    def read(
+        self, plan: TablePlan, row: Sequence[str], source: str, tail: str, offset: Mapping[str, Any]
+    ) -> SourceRecord:
         """A row of a snapshot."""
         value = plan.value_payload(event(READ, _NULL, plan.row(row), source, tail), None, row)
         return self._record(plan, plan.key(row) if plan.key else None, value, offset)
 
-    def insert(self, plan: TablePlan, new: Sequence[str], source: str, tail: str, offset: Mapping[str, Any]) -> SourceRecord:
+    def insert(
+        self, plan: TablePlan, new: Sequence[str], source: str, tail: str, offset: Mapping[str, Any]
+    ) -> SourceRecord:
         value = plan.value_payload(event(CREATE, _NULL, plan.row(new), source, tail), None, new)
         return self._record(plan, plan.key(new) if plan.key else None, value, offset)
 
@@ -86,11 +90,21 @@ class RecordMaker:
     def truncate(self, plan: TablePlan, source: str, tail: str, offset: Mapping[str, Any]) -> SourceRecord:
         value = plan.value_payload(event(TRUNCATE, _NULL, _NULL, source, tail), None, None)
         return SourceRecord(
-            self.source_partition, offset, plan.topic, value, value_schema=plan.value_schema, headers=self._headers
+            self.source_partition,
+            offset,
+            plan.topic,
+            value,
+            value_schema=plan.value_schema,
+            headers=self._headers,
         )
 
     def _record(
-        self, plan: TablePlan, key: str | None, value: Any, offset: Mapping[str, Any], headers: tuple[Header, ...] = ()
+        self,
+        plan: TablePlan,
+        key: str | None,
+        value: Any,
+        offset: Mapping[str, Any],
+        headers: tuple[Header, ...] = (),
     ) -> SourceRecord:
         return SourceRecord(
             self.source_partition, offset, plan.topic, value, value_schema=plan.value_schema,

@@ -131,7 +131,9 @@ def _captured(catalog: Catalog, filters: Filters) -> str:
         if filters.keeps_table(schema, table)
     ]
     if not names:
-        raise ConnectError("No table filters found for filtered publication: no table matches table.include.list")
+        raise ConnectError(
+            "No table filters found for filtered publication: no table matches table.include.list"
+        )
     return ", ".join(names)
 
 

@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
 
@@ -35,8 +35,7 @@ class SnapshotPoint:
     name: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
+class _Pending(NamedTuple):
     """The last row so far: its marker depends on what comes next."""
 
     plan: TablePlan
@@ -68,31 +67,33 @@ class Snapshot:
         tx_id = self._scalar("SELECT txid_snapshot_xmax(txid_current_snapshot())")
         offset = snapshot_offset(point.lsn, tx_id, ts_us, completed=False)
         markers = _Markers(self._sources, ts_us, tx_id)
-        tables = self._tables()
+        read = self._maker.read
         pending: _Pending | None = None
-        for place, table in enumerate(tables):
+        for place, table in enumerate(self._tables()):
             plan, reader = self._open(table)
+            middle = markers.middle.block(plan.source_table, point.lsn)
             first = True
             for rows in self._rows(plan.encoders, reader):
                 batch: list[SourceRecord] = []
                 tail = timestamps(time.time_ns())
-                middle = markers.middle.block(plan.source_table, point.lsn)
-                for row in rows:
-                    if pending is None:
-                        pass
-                    elif pending.plan is plan and not pending.first:
-                        batch.append(self._maker.read(plan, pending.row, middle, tail, offset))
-                    else:
-                        marker = markers.before_next(pending, same_table=pending.plan is plan)
-                        source = marker.block(pending.plan.source_table, point.lsn)
-                        batch.append(self._maker.read(pending.plan, pending.row, source, tail, offset))
-                    pending = _Pending(plan, row, first, first and place == 0)
+                if rows and first:
+                    if pending is not None:
+                        source = markers.followed(pending, same_table=False).block(
+                            pending.plan.source_table, point.lsn
+                        )
+                        batch.append(read(pending.plan, pending.row, source, tail, offset))
+                    pending = _Pending(plan, rows.pop(0), True, place == 0)
                     first = False
+                if rows and pending is not None:
+                    source = markers.followed(pending, same_table=True).block(plan.source_table, point.lsn)
+                    batch.append(read(plan, pending.row, source, tail, offset))
+                    pending = _Pending(plan, rows.pop(), False, False)
+                    batch += [read(plan, row, middle, tail, offset) for row in rows]
                 yield batch
         if pending is not None:
             source = markers.last.block(pending.plan.source_table, point.lsn)
             completed = snapshot_offset(point.lsn, tx_id, ts_us, completed=True)
-            yield [self._maker.read(pending.plan, pending.row, source, timestamps(time.time_ns()), completed)]
+            yield [read(pending.plan, pending.row, source, timestamps(time.time_ns()), completed)]
         self._connection.execute("COMMIT")
 
     def _begin(self, point: SnapshotPoint) -> None:
@@ -124,7 +125,11 @@ class Snapshot:
         plan = TablePlan(table, incoming, (), self._config, self._types, self._filters)
         names = [column.name for column in columns]
         source = f"{quote_name(table.schema)}.{quote_name(table.name)}"
-        override = self._config.override(table.full_name) if table.full_name in self._config.snapshot_overrides else None
+        override = (
+            self._config.override(table.full_name)
+            if table.full_name in self._config.snapshot_overrides
+            else None
+        )
         if override is None:
             wanted = ", ".join(quote_name(name) for name in names)
         else:
@@ -154,7 +159,7 @@ class Snapshot:
                 elif not reader.wait(_WAIT_S):
                     yield []
                 continue
-            text = str(line, "utf-8")
+            text = line.decode()
             fields = text[:-1].split("\t") if encoders else []
             if "\\" in text:
                 rows.append([
@@ -190,12 +195,10 @@ class _Markers:
         self._first_of_table = block("first_in_data_collection")
         self._last_of_table = block("last_in_data_collection")
 
-    def before_next(self, row: _Pending, same_table: bool) -> TransactionSource:
+    def followed(self, row: _Pending, same_table: bool) -> TransactionSource:
         """The block of a row that another one follows, in the same table or the next."""
         if row.first_of_all:
             return self._first
         if not same_table:
             return self._last_of_table
         return self._first_of_table if row.first else self.middle
-
-

@@ -15,6 +15,7 @@ from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.connection import CopyReader, ReplicationConnection, connect
 from connectors.postgres.envelope import SourceBlocks
 from connectors.postgres.filters import Filters
+from connectors.postgres.messages import MessageRecords
 from connectors.postgres.offsets import Lsn, Position, parse_lsn, read_offset, show_lsn
 from connectors.postgres.plan import TablePlan
 from connectors.postgres.records import RecordMaker
@@ -31,6 +32,7 @@ from connectors.postgres.type_map import TypeMap
 
 _BATCH_BYTES: Final = 8 << 20
 _FIRST_RETRY_S: Final = 0.05
+_MESSAGES_SINCE: Final = 140000
 _NEVER: Final = ("no_data", "never")
 
 log = structlog.get_logger(__name__)
@@ -65,7 +67,9 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         except (psycopg.OperationalError, psycopg.InterfaceError, EOFError) as exc:
             self._disconnect()
             self._batches = self._run()
-            raise RetriableError(f"connection to {self._config.hostname} lost or refused: {str(exc).strip()}") from exc
+            raise RetriableError(
+                f"connection to {self._config.hostname} lost or refused: {str(exc).strip()}"
+            ) from exc
         except psycopg.Error as exc:
             raise ConnectError(f"PostgreSQL refused: {str(exc).strip()}") from exc
         if batch:
@@ -115,7 +119,9 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         else:
             start = slot.confirmed_lsn if slot else create_slot(self._replication_connection(), config).lsn
         if not self._streams():
-            log.info("snapshot finished; snapshot.mode=initial_only streams nothing", connector=config.topic_prefix)
+            log.info(
+                "snapshot finished; snapshot.mode=initial_only streams nothing", connector=config.topic_prefix
+            )
             while True:
                 self._context.wait(config.poll_interval_ms / 1000)
                 yield []
@@ -158,7 +164,9 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
             yield from snapshot.read(point)
         log.info("snapshot finished", connector=self._config.topic_prefix)
 
-    def _read_stream(self, start: Lsn, resume: Position | None, catalog: Catalog) -> Iterator[Sequence[SourceRecord]]:
+    def _read_stream(
+        self, start: Lsn, resume: Position | None, catalog: Catalog
+    ) -> Iterator[Sequence[SourceRecord]]:
         config = self._config
         reader = self._start_streaming(start)
         if reader is None:
@@ -166,8 +174,7 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         log.info("streaming", connector=config.topic_prefix, slot=config.slot_name, lsn=show_lsn(start))
         stream = self._stream = Stream(
             self._replication_connection(), reader, resume, _Plans(config, self._filters, catalog).plan,
-            self._maker, SourceBlocks(config), frozenset(config.skipped_operations),
-            config.status_update_interval_ms / 1000,
+            self._maker, MessageRecords(config, self._filters, self._maker.source_partition), SourceBlocks(config), config,
         )  # fmt: skip
         while True:
             yield stream.read(config.max_batch_size, self._batch_bytes, config.poll_interval_ms / 1000)
@@ -180,6 +187,8 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         """
         config = self._config
         options = [("proto_version", "1"), ("publication_names", _quoted_list(config.publication_name))]
+        if self._server_version() >= _MESSAGES_SINCE:
+            options.append(("messages", "true"))
         delay = _FIRST_RETRY_S
         deadline = time.monotonic() + config.slot_max_retries * config.slot_retry_delay_ms / 1000
         while True:
@@ -204,6 +213,10 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
     def _replication_connection(self) -> ReplicationConnection:
         assert self._replication is not None
         return self._replication
+
+    def _server_version(self) -> int:
+        assert self._connection is not None
+        return self._connection.info.server_version
 
     def _current_lsn(self) -> str:
         assert self._connection is not None
@@ -245,7 +258,10 @@ class _Plans:
         identity = [c.name for c in relation.columns if c.identity]
         table = self._catalog.table(relation.oid, relation.schema, relation.name)
         if table is None:  # dropped since: only the stream knows it
-            columns = tuple(Column(name, pg_type, typmod, False, None, None, False) for name, pg_type, typmod in incoming)
             key = tuple(identity) if relation.replica_identity == "d" else ()
+            columns = tuple(
+                Column(name, pg_type, typmod, name in key, None, None, False)
+                for name, pg_type, typmod in incoming
+            )
             table = Table(relation.oid, relation.schema, relation.name, columns, key)
         return TablePlan(table, incoming, identity, self._config, self._types, self._filters)

@@ -2,13 +2,15 @@
 
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from connect.api import SourceRecord
 from connectors.postgres import pgoutput
+from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.connection import CopyReader, ReplicationConnection
 from connectors.postgres.envelope import SourceBlocks, TransactionSource, timestamps
+from connectors.postgres.messages import SOURCE_TABLE, MessageRecords
 from connectors.postgres.offsets import Lsn, Position
 from connectors.postgres.plan import TablePlan
 from connectors.postgres.records import RecordMaker
@@ -18,6 +20,13 @@ _XLOG_HEAD_BYTES: Final = 25
 _KEEPALIVE_FORMAT: Final = struct.Struct(">cQqB")
 _STATUS_FORMAT: Final = struct.Struct(">cQQQqB")
 _RECORD_OVERHEAD_BYTES: Final = 600
+_ROWS: Final = {pgoutput.INSERT: "INSERT", pgoutput.UPDATE: "UPDATE", pgoutput.DELETE: "DELETE"}
+_OPERATIONS: Final = {
+    "c": pgoutput.INSERT,
+    "u": pgoutput.UPDATE,
+    "d": pgoutput.DELETE,
+    "t": pgoutput.TRUNCATE,
+}
 
 PlanOf = Callable[[pgoutput.Relation], TablePlan | None]
 
@@ -36,23 +45,25 @@ class Stream:
 
     def __init__(
         self, connection: ReplicationConnection, reader: CopyReader, resume: Position | None, plan_of: PlanOf,
-        maker: RecordMaker, sources: SourceBlocks, skipped: frozenset[str], status_interval_s: float,
+        maker: RecordMaker, messages: MessageRecords, sources: SourceBlocks, config: PostgresSourceConfig,
     ) -> None:  # fmt: skip
         self._connection = connection
         self._reader = reader
         self._resume = resume
         self._plan_of = plan_of
         self._maker = maker
+        self._messages = messages
         self._sources = sources
-        self._skip_insert, self._skip_update = "c" in skipped, "u" in skipped
-        self._skip_delete, self._skip_truncate = "d" in skipped, "t" in skipped
-        self._status_interval_s = status_interval_s
-        self._status_due = time.monotonic() + status_interval_s
+        self._skipped = {_OPERATIONS[name] for name in config.skipped_operations if name != "none"}
+        self._skip_unchanged = config.skip_without_change
+        self._status_interval_s = config.status_update_interval_ms / 1000
+        self._status_due = time.monotonic() + self._status_interval_s
         self._plans: dict[int, TablePlan | None] = {}
         self._commit_lsn = Lsn(resume.commit_lsn if resume else 0)
         self._confirmed = Lsn(resume.start if resume else 0)
         self._received = self._confirmed
         self._begin: pgoutput.Begin | None = None
+        self._last_commit_us = 0
         self._origin: tuple[str, int] | None = None
         self._source: TransactionSource | None = None
         self._skip_until = 0
@@ -67,49 +78,81 @@ class Stream:
         size = 0
         receive = self._reader.receive
         tail = timestamps(time.time_ns())
+        deadline = time.monotonic() + wait_s
         while len(batch) < batch_size and size < bytes_max:
             message = receive()
             if message is None:
                 if len(batch) > (1 if self._last_lsn >= 0 else 0):
                     break
                 self._send_status_if_due()
-                if not self._reader.wait(wait_s):
+                left_s = deadline - time.monotonic()
+                if left_s <= 0 or not self._reader.wait(left_s):
                     break
                 tail = timestamps(time.time_ns())
-                continue
-            if message[0] == _XLOG_DATA:
-                lsn = int.from_bytes(message[1:9], "big")
+            elif message[0] == _XLOG_DATA:
                 size += len(message) + _RECORD_OVERHEAD_BYTES
-                self._change(message[_XLOG_HEAD_BYTES:], lsn, tail, batch)
+                kind = message[_XLOG_HEAD_BYTES]
+                if kind in _ROWS:
+                    self._row(kind, message, tail, batch)
+                else:
+                    self._other(kind, message, tail, batch)
             elif message[0] == _KEEPALIVE:
                 self._keepalive(message)
-                if not batch:
-                    break
         self._send_status_if_due()
         if self._last_lsn >= 0 and batch:
             self._held = [batch.pop()]
         return batch
 
-    def _change(self, message: bytes, lsn: int, tail: str, batch: list[SourceRecord]) -> None:
-        kind = message[0]
-        if kind == pgoutput.INSERT or kind == pgoutput.UPDATE or kind == pgoutput.DELETE:
-            self._row(kind, message, lsn, tail, batch)
-        elif kind == pgoutput.BEGIN:
+    def _row(self, kind: int, data: bytes, tail: str, batch: list[SourceRecord]) -> None:
+        lsn = int.from_bytes(data[1:9], "big")
+        if lsn <= self._skip_until or kind in self._skipped:
+            return
+        oid = pgoutput.relation_oid(data, _XLOG_HEAD_BYTES)
+        try:
+            plan = self._plans[oid]
+        except KeyError:
+            raise pgoutput.MalformedMessage(
+                f"a change of relation {oid} came before its description"
+            ) from None
+        if plan is None:
+            return
+        old, key_only, new = pgoutput.row(data, plan.encoders, plan.unavailable, _XLOG_HEAD_BYTES)
+        if self._skip_unchanged and old and new and not key_only and plan.row(old) == plan.row(new):
+            return
+        offset = self._at(lsn, _ROWS[kind], batch)
+        source = (self._source or self._new_source()).block(plan.source_table, lsn)
+        if new is None:
+            assert old is not None  # a delete has an old row
+            batch += self._maker.delete(plan, old, key_only, source, tail, offset, {**offset, "lsn_proc": lsn - 1})
+        elif kind == pgoutput.INSERT:
+            batch.append(self._maker.insert(plan, new, source, tail, offset))
+        else:
+            unfinished = offset if old is None else {**offset, "lsn_proc": lsn - 1}
+            batch += self._maker.update(plan, old, key_only, new, source, tail, offset, unfinished)
+
+    def _other(self, kind: int, data: bytes, tail: str, batch: list[SourceRecord]) -> None:
+        message = data[_XLOG_HEAD_BYTES:]
+        if kind == pgoutput.BEGIN:
             self._begin_transaction(pgoutput.begin(message))
         elif kind == pgoutput.COMMIT:
-            self._commit_lsn = self._received = Lsn(pgoutput.commit(message).end_lsn)
+            commit = pgoutput.commit(message)
+            self._commit_lsn = self._received = Lsn(commit.end_lsn)
+            self._last_commit_us = commit.commit_us
+            self._skip_until = 0
             self._begin = self._source = self._origin = None
             self._last_lsn = -1
         elif kind == pgoutput.RELATION:
             relation = pgoutput.relation(message)
             self._plans[relation.oid] = self._plan_of(relation)
         elif kind == pgoutput.TRUNCATE:
-            self._truncate(pgoutput.truncate(message), lsn, tail, batch)
+            self._truncate(pgoutput.truncate(message), int.from_bytes(data[1:9], "big"), tail, batch)
         elif kind == pgoutput.ORIGIN:
             found = pgoutput.origin(message)
             self._origin = (found.name, found.commit_lsn)
             self._source = None
-        # Others (types, logical messages) tell nothing that an event needs.
+        elif kind == pgoutput.MESSAGE:
+            self._message(pgoutput.logical_message(message), int.from_bytes(data[1:9], "big"), batch)
+        # A type's description tells nothing that the catalog does not.
 
     def _begin_transaction(self, begin: pgoutput.Begin) -> None:
         self._begin = begin
@@ -123,37 +166,35 @@ class Stream:
             else:
                 self._resume = None
 
-    def _row(self, kind: int, message: bytes, lsn: int, tail: str, batch: list[SourceRecord]) -> None:
-        if lsn <= self._skip_until:
-            return
-        oid = pgoutput.relation_oid(message)
-        try:
-            plan = self._plans[oid]
-        except KeyError:
-            raise pgoutput.MalformedMessage(f"a change of relation {oid} came before its description") from None
-        if plan is None:
-            return
-        _, old, key_only, new = pgoutput.row(message, plan.encoders, plan.unavailable)
-        if kind == pgoutput.INSERT and new is not None:
-            if not self._skip_insert:
-                offset, source = self._at(lsn, "INSERT", batch), self._block(plan, lsn)
-                batch.append(self._maker.insert(plan, new, source, tail, offset))
-        elif kind == pgoutput.UPDATE and new is not None:
-            if not self._skip_update:
-                offset, source = self._at(lsn, "UPDATE", batch), self._block(plan, lsn)
-                unfinished = {**offset, "lsn_proc": lsn - 1}
-                batch += self._maker.update(plan, old, key_only, new, source, tail, offset, unfinished)
-        elif old is not None and not self._skip_delete:
-            offset, source = self._at(lsn, "DELETE", batch), self._block(plan, lsn)
-            batch += self._maker.delete(plan, old, key_only, source, tail, offset, {**offset, "lsn_proc": lsn - 1})
-
     def _truncate(self, truncate: pgoutput.Truncate, lsn: int, tail: str, batch: list[SourceRecord]) -> None:
-        if lsn <= self._skip_until or self._skip_truncate:
+        if lsn <= self._skip_until or pgoutput.TRUNCATE in self._skipped:
             return
         for oid in truncate.oids:
             if (plan := self._plans.get(oid)) is not None:
-                offset, source = self._at(lsn, "TRUNCATE", batch), self._block(plan, lsn)
+                offset = self._at(lsn, "TRUNCATE", batch)
+                source = (self._source or self._new_source()).block(plan.source_table, lsn)
                 batch.append(self._maker.truncate(plan, source, tail, offset))
+
+    def _message(self, message: pgoutput.Message, lsn: int, batch: list[SourceRecord]) -> None:
+        if lsn <= self._skip_until or not self._messages.keeps(message.prefix):
+            return
+        if self._begin is not None:
+            offset = self._at(lsn, "MESSAGE", batch)
+            source = self._source or self._new_source()
+        else:  # it belongs to no transaction, and all that committed before it have been sent
+            self._commit_lsn = self._received = Lsn(lsn)
+            ts_us = self._last_commit_us or time.time_ns() // 1000
+            offset = {
+                "lsn_proc": lsn,
+                "messageType": "MESSAGE",
+                "lsn_commit": lsn,
+                "lsn": lsn,
+                "ts_usec": ts_us,
+            }
+            source = self._sources.transaction(ts_us, None, lsn)
+        batch.append(
+            self._messages.record(message.prefix, message.content, source.block(SOURCE_TABLE, lsn), offset)
+        )
 
     def _at(self, lsn: int, operation: str, batch: list[SourceRecord]) -> dict[str, Any]:
         """The offset of the change at `lsn`; the record before it loses its claim to have finished it."""
@@ -166,17 +207,21 @@ class Stream:
         if self._commit_lsn:
             return {"lsn_proc": lsn, "messageType": operation, "lsn_commit": self._commit_lsn, "lsn": lsn,
                     "txId": begin.xid, "ts_usec": begin.commit_us}  # fmt: skip
-        return {"lsn_proc": lsn, "messageType": operation, "lsn": lsn, "txId": begin.xid, "ts_usec": begin.commit_us}
+        return {
+            "lsn_proc": lsn,
+            "messageType": operation,
+            "lsn": lsn,
+            "txId": begin.xid,
+            "ts_usec": begin.commit_us,
+        }
 
-    def _block(self, plan: TablePlan, lsn: int) -> str:
-        source = self._source
-        if source is None:
-            begin = self._begin
-            assert begin is not None
-            source = self._source = self._sources.transaction(
-                begin.commit_us, begin.xid, self._commit_lsn, origin=self._origin
-            )
-        return source.block(plan.source_table, lsn)
+    def _new_source(self) -> TransactionSource:
+        begin = self._begin
+        assert begin is not None
+        self._source = self._sources.transaction(
+            begin.commit_us, begin.xid, self._commit_lsn, origin=self._origin
+        )
+        return self._source
 
     # --- telling the server
 
@@ -211,5 +256,7 @@ class Stream:
     def _send_status(self) -> None:
         now_us = time.time_ns() // 1000 - pgoutput.POSTGRES_EPOCH_US
         confirmed = self._confirmed
-        self._connection.send(_STATUS_FORMAT.pack(b"r", max(self._received, confirmed), confirmed, confirmed, now_us, 0))
+        self._connection.send(
+            _STATUS_FORMAT.pack(b"r", max(self._received, confirmed), confirmed, confirmed, now_us, 0)
+        )
         self._status_due = time.monotonic() + self._status_interval_s

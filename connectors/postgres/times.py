@@ -105,7 +105,8 @@ def timestamp_micros(text: str) -> str:
     try:
         return str((datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND)
     except ValueError:
-        return str(_INFINITE_MS[text] * 1000 if text in _INFINITE_MS else timestamp_us(text))
+        # The last 30 years that PostgreSQL knows (up to 294276) do not fit.
+        return str(_INFINITE_MS[text] * 1000 if text in _INFINITE_MS else min(timestamp_us(text), INT64_MAX))
 
 
 def time_scaled(multiplier: int, divisor: int) -> Callable[[str], str]:
@@ -187,7 +188,11 @@ def _interval(text: str) -> tuple[int, int, int]:
     part = found.groupdict(default="0")
     micros = (int(part["hours"]) * 3600 + int(part["minutes"]) * 60 + int(part["seconds"])) * 1_000_000
     micros += int(part["fraction"].ljust(6, "0"))
-    return int(part["years"]) * 12 + int(part["months"]), int(part["days"]), -micros if part["sign"] == "-" else micros
+    return (
+        int(part["years"]) * 12 + int(part["months"]),
+        int(part["days"]),
+        -micros if part["sign"] == "-" else micros,
+    )
 
 
 def interval_micros(text: str) -> str:
@@ -204,7 +209,9 @@ def interval_iso(text: str) -> str:
     if text in _INFINITE_MS:
         return f'"{text}"'
     months, interval_days, micros = _interval(text)
-    years, months = (abs(months) // 12, abs(months) % 12) if months >= 0 else (-(-months // 12), -(-months % 12))
+    years, months = (
+        (abs(months) // 12, abs(months) % 12) if months >= 0 else (-(-months // 12), -(-months % 12))
+    )
     seconds, fraction = divmod(abs(micros), 1_000_000)
     parts = (str(seconds // 3600), str(seconds // 60 % 60), _trimmed(f"{seconds % 60}.{fraction:06d}"))
     hour, minute, second = (f"-{part}" if micros < 0 and part != "0" else part for part in parts)

@@ -5,7 +5,8 @@ Names, parameters and encodings are Debezium's
 """
 
 import struct
-from base64 import b64encode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from json.encoder import encode_basestring as quote
@@ -55,6 +56,10 @@ _POINT: Final = connect.struct(
     {"x": connect.FLOAT64, "y": connect.FLOAT64, "wkb": connect.OPTIONAL_BYTES, "srid": connect.OPTIONAL_INT32},
     name="io.debezium.data.geometry.Point", version=1, doc="Geometry (POINT)",
 )  # fmt: skip
+_SPARSE_VECTOR: Final = connect.struct(
+    {"dimensions": connect.INT16, "vector": connect.map_of(connect.INT16, connect.FLOAT64)},
+    name="io.debezium.data.SparseDoubleVector", version=1, doc="Sparse double vector",
+)  # fmt: skip
 _BITS_LENGTH_MAX: Final = (1 << 31) - 1
 _ZERO_UUID: Final = '"00000000-0000-0000-0000-000000000000"'
 # Types whose text is the value, with the name of their schema.
@@ -69,7 +74,7 @@ _NOT_NUMBERS: Final = {"NaN": "NAN", "Infinity": "POSITIVE_INFINITY", "-Infinity
 
 
 def base64_json(data: bytes) -> str:
-    return f'"{b64encode(data).decode()}"'
+    return f'"{b2a_base64(data, newline=False).decode()}"'
 
 
 def _unscaled(value: int) -> bytes:
@@ -97,9 +102,12 @@ def _string_of_numeric(text: str) -> str:
 
 
 def _decimal(scale: int) -> Encode:
-    """Connect's Decimal of the text of a numeric that has `scale` digits behind the point."""
+    """Connect's Decimal of the text of a numeric, which has `scale` digits behind the point."""
+    point = -scale - 1
 
     def encode(text: str) -> str:
+        if scale > 0 and text[point : point + 1] == ".":
+            return base64_json(_unscaled(int(text.replace(".", ""))))
         if text in _NOT_NUMBERS:
             return "null"
         whole, _, fraction = text.partition(".")
@@ -114,6 +122,7 @@ def _variable_scale(text: str) -> str:
     if text in _NOT_NUMBERS:
         return "null"
     whole, _, fraction = text.partition(".")
+    fraction = fraction.rstrip("0")
     return f'{{"scale":{len(fraction)},"value":{base64_json(_unscaled(int(whole + fraction)))}}}'
 
 
@@ -132,10 +141,27 @@ def _bits(text: str) -> str:
     return base64_json(value.to_bytes((value.bit_length() + 7) // 8, "little"))
 
 
+def _double(text: str) -> str:
+    return _float(repr(float(text)).replace("inf", "Infinity").replace("nan", "NaN"))
+
+
 def _point(text: str) -> str:
-    x, y = (float(part) for part in text[1:-1].split(","))
-    wkb = base64_json(b"\x01\x01\0\0\0" + struct.pack("<dd", x, y))
-    return f'{{"x":{orjson.dumps(x).decode()},"y":{orjson.dumps(y).decode()},"wkb":{wkb},"srid":null}}'
+    x, y = text[1:-1].split(",")
+    wkb = base64_json(b"\x01\x01\0\0\0" + struct.pack("<dd", float(x), float(y)))
+    return f'{{"x":{_double(x)},"y":{_double(y)},"wkb":{wkb},"srid":null}}'
+
+
+def _vector(text: str) -> str:
+    """pgvector's `[1,2.5]`."""
+    return f"[{','.join([_float(item) for item in text[1:-1].split(',')])}]"
+
+
+def _sparse_vector(text: str) -> str:
+    """pgvector's `{1:1.5,20:2}/25`; JsonConverter writes a map with such keys as pairs."""
+    items, _, dimensions = text[1:].partition("}/")
+    pairs = [item.split(":") for item in items.split(",") if item]
+    shown = ",".join([f"[{index},{_float(value)}]" for index, value in pairs])
+    return f'{{"dimensions":{dimensions},"vector":[{shown}]}}'
 
 
 def _hstore_json(text: str) -> str:
@@ -153,6 +179,7 @@ class TypeMap:
         self._config = config
         self._placeholder = config.placeholder
         self._quoted_placeholder = quote(config.placeholder)
+        self.bytea = self._bytea()
         self._fixed = self._fixed_types()
 
     def column_type(self, pg_type: PgType, typmod: int) -> ColumnType | None:
@@ -170,11 +197,15 @@ class TypeMap:
             return self._bytes(lambda text: base64_json(text.encode()))
         return found
 
-    def _text(self, schema: Schema = connect.STRING, zero: str = '""', takes_default: bool = True) -> ColumnType:
+    def _text(
+        self, schema: Schema = connect.STRING, zero: str = '""', takes_default: bool = True
+    ) -> ColumnType:
         return ColumnType(schema, quote, zero, self._quoted_placeholder, takes_default)
 
     def _bytes(self, encode: Encode) -> ColumnType:
-        return ColumnType(connect.BYTES, encode, '""', base64_json(self._placeholder.encode()), takes_default=False)
+        return ColumnType(
+            connect.BYTES, encode, '""', base64_json(self._placeholder.encode()), takes_default=False
+        )
 
     def _fixed_types(self) -> dict[str, ColumnType]:
         """The types that typmods do not change."""
@@ -192,8 +223,13 @@ class TypeMap:
             "date": self._date(),
             "interval": self._interval(),
             "money": self._money(),
-            "bytea": self._bytea(),
+            "bytea": self.bytea,
             "hstore": self._hstore(),
+            "vector": _vector_type("io.debezium.data.DoubleVector", connect.FLOAT64),
+            "halfvec": _vector_type("io.debezium.data.FloatVector", connect.FLOAT32),
+            "sparsevec": ColumnType(
+                _SPARSE_VECTOR, _sparse_vector, _sparse_vector("{}/0"), takes_default=False
+            ),
             "point": ColumnType(_POINT, _point, _point("(0,0)"), takes_default=False),
         }
         for name, schema_name in _TEXTS.items():
@@ -237,9 +273,13 @@ class TypeMap:
     def _money(self) -> ColumnType:
         mode = self._config.decimal_mode
         if mode == "string":
-            return ColumnType(connect.STRING, lambda text: f'"{_money_text(text)}"', '"0"', takes_default=False)
+            return ColumnType(
+                connect.STRING, lambda text: f'"{_money_text(text)}"', '"0"', takes_default=False
+            )
         if mode == "double":
-            return ColumnType(connect.FLOAT64, lambda text: repr(float(_money_text(text))), "0.0", takes_default=False)
+            return ColumnType(
+                connect.FLOAT64, lambda text: repr(float(_money_text(text))), "0.0", takes_default=False
+            )
         scale = self._config.money_fraction_digits
         encode = _decimal(scale)
 
@@ -254,7 +294,9 @@ class TypeMap:
             case "connect":
                 return ColumnType(_named(_INT32, connect.DATE), times.date_days, "0")
             case "isostring":
-                return ColumnType(_named(_STRING, "io.debezium.time.IsoDate"), times.iso_date, '"1970-01-01Z"')
+                return ColumnType(
+                    _named(_STRING, "io.debezium.time.IsoDate"), times.iso_date, '"1970-01-01Z"'
+                )
         return ColumnType(_named(_INT32, "io.debezium.time.Date"), times.date_days, "0")
 
     def _time(self, precision: int) -> ColumnType:
@@ -264,7 +306,9 @@ class TypeMap:
             case "isostring":
                 return ColumnType(_named(_STRING, "io.debezium.time.IsoTime"), times.iso_time, '"00:00:00Z"')
             case "nanoseconds":
-                return ColumnType(_named(_INT64, "io.debezium.time.NanoTime"), times.time_scaled(1000, 1), "0")
+                return ColumnType(
+                    _named(_INT64, "io.debezium.time.NanoTime"), times.time_scaled(1000, 1), "0"
+                )
             case "adaptive" if precision <= 3:
                 return ColumnType(_named(_INT32, "io.debezium.time.Time"), times.time_scaled(1, 1000), "0")
         return ColumnType(_named(_INT64, "io.debezium.time.MicroTime"), times.time_scaled(1, 1), "0")
@@ -285,7 +329,9 @@ class TypeMap:
 
     def _interval(self) -> ColumnType:
         if self._config.interval_mode == "string":
-            return ColumnType(_named(_STRING, "io.debezium.time.Interval"), times.interval_iso, '"P0Y0M0DT0H0M0S"')
+            return ColumnType(
+                _named(_STRING, "io.debezium.time.Interval"), times.interval_iso, '"P0Y0M0DT0H0M0S"'
+            )
         return ColumnType(_named(_INT64, "io.debezium.time.MicroDuration"), times.interval_micros, "0")
 
     def _bytea(self) -> ColumnType:
@@ -326,6 +372,11 @@ class TypeMap:
         if element.schema.type in (SchemaType.INT16, _INT32, _INT64):
             return f"[{','.join(str(byte) for byte in self._placeholder.encode())}]"
         return f"[{element.unavailable}]" if element.unavailable != "null" else "null"
+
+
+def _vector_type(name: str, element: Schema) -> ColumnType:
+    schema = Schema(SchemaType.ARRAY, False, name, 1, value_schema=element)
+    return ColumnType(schema, _vector, "[]", takes_default=False)
 
 
 def numeric_typmod(typmod: int) -> tuple[int, int] | None:

@@ -34,14 +34,20 @@ def _change_present(schema: Schema) -> Callable[[Any], Any] | None:
     if schema.type is SchemaType.BYTES:
         if schema.name == DECIMAL:
             scale = int(schema.parameters["scale"])
-            return lambda text: Decimal(int.from_bytes(b64decode(text), "big", signed=True)).scaleb(-scale, _EXACT)
+            return lambda text: Decimal(int.from_bytes(b64decode(text), "big", signed=True)).scaleb(
+                -scale, _EXACT
+            )
         return b64decode
     if schema.type in _FLOATS:
         return float  # "NaN" and "Infinity" are written as strings
     if schema.value_schema is not None and (inner := _change(schema.value_schema)) is not None:
+        if _is_pairs(schema):
+            return lambda pairs: {key: inner(value) for key, value in pairs}
         if schema.type is SchemaType.MAP:
             return lambda pairs: {key: inner(value) for key, value in pairs.items()}
         return lambda items: [inner(item) for item in items]
+    if _is_pairs(schema):
+        return dict
     changes = [(f.name, change) for f in schema.fields if (change := _change(f.schema)) is not None]
     if not changes:
         return None
@@ -54,3 +60,6 @@ def _change_present(schema: Schema) -> Callable[[Any], Any] | None:
     return change_fields
 
 
+def _is_pairs(schema: Schema) -> bool:
+    """JsonConverter writes a map as pairs when its keys are no strings."""
+    return schema.key_schema is not None and schema.key_schema.type is not SchemaType.STRING

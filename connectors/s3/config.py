@@ -160,7 +160,7 @@ class S3SinkConfig(Config):
     )  # fmt: skip
     access_key_id: str = setting(
         "aws.access.key.id", default="", importance=HIGH, group="S3",
-        doc="The access key, if it is not to come from the environment, a profile, a container or an instance.",
+        doc="The access key. Without one, the environment, a profile, the container or instance give it.",
     )  # fmt: skip
     secret_access_key: SecretStr | None = setting(
         "aws.secret.access.key", default=None, importance=HIGH, group="S3",
@@ -340,7 +340,9 @@ class S3SinkConfig(Config):
         return self.rotate_schedule_interval_ms > 0
 
     def check(self) -> Iterable[FieldError]:
-        if bool(self.access_key_id) != bool(self.secret_access_key and self.secret_access_key.get_secret_value()):
+        if bool(self.access_key_id) != bool(
+            self.secret_access_key and self.secret_access_key.get_secret_value()
+        ):
             missing = "aws.secret.access.key" if self.access_key_id else "aws.access.key.id"
             yield FieldError(missing, "Set both aws.access.key.id and aws.secret.access.key, or neither")
         if self.store_url is not None and not self.store_url.startswith(("http://", "https://")):
@@ -370,11 +372,13 @@ class S3SinkConfig(Config):
             return
         english = not self.locale or self.locale.lower().startswith("en")
         if not english and _NAMES_IN_A_PATTERN.search(_QUOTED.sub("", self.path_format)):
-            yield _invalid("locale", self.locale, "Millstream has the names of months and days in English only")
+            yield _invalid("locale", self.locale, "Names of months and days are in English only")
 
     def warnings(self) -> Iterable[FieldError]:
         if self.rotate_interval_ms > 0 and not self.is_time_based:
-            why = f"rotate.interval.ms has no effect with {self.partitioner}; it needs a time-based partitioner"
+            why = (
+                f"rotate.interval.ms has no effect with {self.partitioner}; it needs a time-based partitioner"
+            )
             yield FieldError("rotate.interval.ms", why)
         for name, default in _OF_OTHER_FORMATS.items():
             if self.originals.get(name, default) != default:

@@ -8,7 +8,7 @@ stand under `java`.
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -21,11 +21,13 @@ from connect.api import (
     ConnectError,
     ConnectRecord,
     Converter,
+    DataError,
     Header,
     HeaderConverter,
     JsonPayload,
     Predicate,
     Schema,
+    SchemaType,
     SinkRecord,
     SourceRecord,
     Transform,
@@ -50,10 +52,31 @@ KINDS = {
 }  # fmt: skip
 
 # Where Millstream does otherwise, and why; docs/compatibility.md tells users.
-DIFFERENT: dict[str, str] = {}
+_NOT_ONE_DOCUMENT = (
+    "JSON that is not exactly one document is refused as such, not for what its beginning lacks"
+)
+_BYTES_TEXT = "bytes are told as text, where Java shows the identity of an object"
+_ANY_INT = "a schemaless int has no size in Python, so every int that fits is taken"
+_NO_LOGICAL_NAME = "a string is no Timestamp: the name goes with the type, else JsonConverter fails on it"
+_NAME_NEEDED = "a field without a name is refused with the config"
+DIFFERENT: dict[str, str] = {
+    **{f"Cast-{on}-{n}": _NO_LOGICAL_NAME for on in (1, 3) for n in (10, 11, 12, 13)},
+    **{f"InsertField_config-4-{n}": _NAME_NEEDED for n in (0, 1, 2)},
+    "MaskField-2-0": "a Decimal is masked by a zero of its scale; Java's cannot be written",
+    "TimestampRouter-6-1": "a wrong pattern is refused with the config, before any record",
+    "JsonConverter_to-0-10": _NOT_ONE_DOCUMENT,
+    "JsonConverter_to-0-31": "a number that no double can hold is refused as such",
+    "SimpleHeaderConverter_to-0-19": "13:51:30 stays a string; Java reads the number 13 and forgets the rest",
+    "StringConverter-0-2": _BYTES_TEXT,
+    "StringConverter-0-9": _BYTES_TEXT,
+    "StringConverter-1-2": _BYTES_TEXT,
+    "StringConverter-1-9": _BYTES_TEXT,
+    "primitive_converters-0-3": _ANY_INT,
+    "primitive_converters-1-3": _ANY_INT,
+}
 
 
-def recorded() -> Iterator[Any]:
+def recorded() -> list[Any]:
     for path in sorted(RECORDINGS.glob("*.json")):
         for set_number, recording in enumerate(json.loads(path.read_bytes())):
             if "configure_error" in recording:
@@ -165,8 +188,23 @@ def told_value(schema: Schema | None, raw: Any) -> Any:
     value = raw.value() if isinstance(raw, JsonPayload) else raw
     if schema is None:
         return None if value is None else (None, plain(value), java_kinds(value))
-    payload = orjson.loads(orjson.dumps(compile_writer(schema, null_as_default=False)(value)))
-    return schema_to_json(schema), payload, None
+    try:
+        payload = orjson.loads(orjson.dumps(compile_writer(schema, null_as_default=False)(value)))
+    except DataError:  # what the recordings call not_json_convertible
+        payload = plain(value)
+    return told_schema(schema), payload, None
+
+
+def told_schema(schema: Schema | None) -> Any:
+    """Its JSON; null for the elements of an array or map that have no type in common."""
+    if schema is None:
+        return None
+    if schema.type is SchemaType.ARRAY and schema.value_schema is None:
+        return {"type": "array", "items": None, "optional": schema.optional}
+    if schema.type is SchemaType.MAP:
+        parts = {"keys": told_schema(schema.key_schema), "values": told_schema(schema.value_schema)}
+        return {"type": "map", **parts, "optional": schema.optional}
+    return schema_to_json(schema)
 
 
 def recorded_value(told: Mapping[str, Any] | None) -> Any:
@@ -231,8 +269,9 @@ def assert_same_error(error: ConnectError, recorded_error: Mapping[str, Any]) ->
     assert java_class == error.java_class or java_class.startswith(JVM_ERRORS), f"{type(error)}: {error}"
     if java_class.startswith("java.lang.NullPointer"):
         return
-    # The sense: what both texts speak of. Class names and Java's own wording differ.
-    theirs, ours = words(recorded_error["message"]), words(str(error))
+    # The sense: what both texts speak of, class names and the record itself aside.
+    told = re.sub(r"\b(?:java|org|com)\.[\w.$]+|S\w+Record\{.*", "", recorded_error["message"])
+    theirs, ours = words(told), words(str(error))
     assert len(theirs & ours) >= len(theirs) / 3, f"{error} instead of {recorded_error['message']}"
 
 

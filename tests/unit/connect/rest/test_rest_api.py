@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
 import pytest
-from fake_connect_service import SOURCE, FakeConnectService
+from support.fake_connect_service import SOURCE, FakeConnectService
 
 from connect.rest.app import create_app
 from connect.rest.settings import RestSettings
@@ -147,8 +147,13 @@ def test_a_client_that_takes_no_json_is_refused(call: Client) -> None:
 
 
 def test_a_body_beyond_the_limit_is_refused(call: Client) -> None:
-    response = call("PUT", "/connectors/c/config", {"a": "x" * (9 << 20)})
-    assert response.status_code == 413
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(9):
+            yield b" " * (1 << 20)
+
+    too_large = (413, "The request body is too large: at most 8388608 bytes are taken")
+    assert refusal(call("PUT", "/connectors/c/config", {"a": "x" * (9 << 20)})) == too_large
+    assert refusal(call("PUT", "/connectors/c/config", content=parts(), headers=JSON)) == too_large
 
 
 @pytest.mark.parametrize("name", ["a/b", "a%2Fb", "a\\b", "100%", "zwölf", "a b?c#d"])

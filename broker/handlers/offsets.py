@@ -1,0 +1,337 @@
+"""OffsetCommit 2 to 10, OffsetFetch 1 to 10, OffsetDelete 0.
+
+Known gaps: no transactions yet, so `require_stable` is always satisfied.
+"""
+
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from broker.catalog import TopicsImage
+from broker.config import BrokerSettings
+from broker.coordinator import messages
+from broker.coordinator.messages import CommitResult, DeleteOffsetsResult, FetchOffsetsResult
+from broker.coordinator.records import NO_LEADER_EPOCH, CommittedOffset, TopicPartition
+from broker.handlers.coordination import Groups
+from broker.handlers.registry import Api, RequestContext
+from broker.wire.errors import ErrorCode, KafkaError
+
+TOPIC_IDS_SINCE = 10
+GROUP_NOT_FOUND_SINCE = 9
+FETCH_GROUPS_SINCE = 8
+FETCH_ERROR_SINCE = 2
+NO_OFFSET = -1
+NO_RETENTION = timedelta(milliseconds=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class CommitPartition:
+    partition_index: int
+    committed_offset: int
+    committed_metadata: str | None
+    committed_leader_epoch: int = NO_LEADER_EPOCH
+
+
+@dataclass(frozen=True, slots=True)
+class CommitTopic:
+    """By name before version 10, by id since."""
+
+    partitions: tuple[CommitPartition, ...]
+    name: str | None = None
+    topic_id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetCommitRequest:
+    group_id: str
+    generation_id_or_member_epoch: int
+    member_id: str
+    topics: tuple[CommitTopic, ...]
+    retention_time: timedelta = NO_RETENTION
+    group_instance_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedPartition:
+    partition_index: int
+    error_code: ErrorCode
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedTopic:
+    partitions: tuple[CommittedPartition, ...]
+    name: str | None = None
+    topic_id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetCommitResponse:
+    topics: tuple[CommittedTopic, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchTopic:
+    partition_indexes: tuple[int, ...]
+    name: str | None = None
+    topic_id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchGroup:
+    """`topics` None asks for all that the group has."""
+
+    group_id: str
+    topics: tuple[FetchTopic, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetFetchRequest:
+    """One group in the fields `group_id` and `topics` before version 8."""
+
+    group_id: str = ""
+    topics: tuple[FetchTopic, ...] | None = None
+    groups: tuple[FetchGroup, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedPartition:
+    partition_index: int
+    committed_offset: int = NO_OFFSET
+    committed_leader_epoch: int = NO_LEADER_EPOCH
+    metadata: str | None = ""
+    error_code: ErrorCode = ErrorCode.none
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedTopic:
+    partitions: tuple[FetchedPartition, ...]
+    name: str | None = None
+    topic_id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedGroup:
+    group_id: str
+    topics: tuple[FetchedTopic, ...]
+    error_code: ErrorCode = ErrorCode.none
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetFetchResponse:
+    topics: tuple[FetchedTopic, ...] = ()
+    error_code: ErrorCode = ErrorCode.none
+    groups: tuple[FetchedGroup, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePartition:
+    partition_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteTopic:
+    name: str
+    partitions: tuple[DeletePartition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetDeleteRequest:
+    group_id: str
+    topics: tuple[DeleteTopic, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetDeleteResponse:
+    topics: tuple[CommittedTopic, ...] = ()
+    error_code: ErrorCode = ErrorCode.none
+
+
+class OffsetsHandler:
+    def __init__(self, groups: Groups, topics: TopicsImage, settings: BrokerSettings) -> None:
+        self._groups = groups
+        self._topics = topics
+        self._metadata_bytes_max = settings.offset_metadata_max_bytes
+
+    def apis(self) -> list[Api]:
+        return [
+            Api(8, "OffsetCommit", range(2, 11), OffsetCommitRequest, self.commit),
+            Api(9, "OffsetFetch", range(1, 11), OffsetFetchRequest, self.fetch),
+            Api(
+                47, "OffsetDelete", range(1), OffsetDeleteRequest, self.delete,
+                on_error=lambda error: OffsetDeleteResponse(error_code=error.code),
+            ),
+        ]  # fmt: skip
+
+    async def commit(self, context: RequestContext, request: OffsetCommitRequest) -> OffsetCommitResponse:
+        """Unknown partitions and metadata that is too long fail alone; the rest fails or not together."""
+        now_ms = int(time.time() * 1000)
+        expire_time_ms = None
+        if request.retention_time != NO_RETENTION:
+            expire_time_ms = now_ms + request.retention_time // timedelta(milliseconds=1)
+        offsets: dict[TopicPartition, CommittedOffset] = {}
+        errors: dict[tuple[int, int], ErrorCode] = {}
+        for t, topic in enumerate(request.topics):
+            name = self._name(topic.name, topic.topic_id)
+            for p, partition in enumerate(topic.partitions):
+                metadata = partition.committed_metadata or ""
+                if name is None:
+                    errors[t, p] = ErrorCode.unknown_topic_id
+                elif not self._topics.has_partition(name, partition.partition_index):
+                    errors[t, p] = ErrorCode.unknown_topic_or_partition
+                elif len(metadata.encode()) > self._metadata_bytes_max:
+                    errors[t, p] = ErrorCode.offset_metadata_too_large
+                else:
+                    offsets[name, partition.partition_index] = CommittedOffset(
+                        offset=partition.committed_offset,
+                        leader_epoch=partition.committed_leader_epoch,
+                        metadata=metadata,
+                        commit_time_ms=now_ms,
+                        expire_time_ms=expire_time_ms,
+                    )
+        rest = await self._store(context, request, offsets)
+        return OffsetCommitResponse(
+            tuple(
+                CommittedTopic(
+                    name=topic.name,
+                    topic_id=topic.topic_id,
+                    partitions=tuple(
+                        CommittedPartition(partition.partition_index, errors.get((t, p), rest))
+                        for p, partition in enumerate(topic.partitions)
+                    ),
+                )
+                for t, topic in enumerate(request.topics)
+            )
+        )
+
+    async def _store(
+        self,
+        context: RequestContext,
+        request: OffsetCommitRequest,
+        offsets: Mapping[TopicPartition, CommittedOffset],
+    ) -> ErrorCode:
+        try:
+            result: CommitResult = await self._groups.ask(
+                messages.Commit(
+                    group_id=request.group_id,
+                    member_id=request.member_id,
+                    group_instance_id=request.group_instance_id,
+                    generation_id=request.generation_id_or_member_epoch,
+                    offsets=offsets,
+                )
+            )
+        except KafkaError as error:
+            return error.code
+        if result.error_code is ErrorCode.group_id_not_found and context.api_version < GROUP_NOT_FOUND_SINCE:
+            return ErrorCode.illegal_generation
+        return result.error_code
+
+    async def fetch(self, context: RequestContext, request: OffsetFetchRequest) -> OffsetFetchResponse:
+        version = context.api_version
+        if version >= FETCH_GROUPS_SINCE:
+            return OffsetFetchResponse(groups=tuple([await self._fetch(g, version) for g in request.groups]))
+        group = await self._fetch(FetchGroup(request.group_id, request.topics), version)
+        return OffsetFetchResponse(topics=group.topics, error_code=group.error_code)
+
+    async def _fetch(self, group: FetchGroup, version: int) -> FetchedGroup:
+        asked = None
+        if group.topics is not None:
+            asked = [
+                (name, partition)
+                for topic in group.topics
+                if (name := self._name(topic.name, topic.topic_id)) is not None
+                for partition in topic.partition_indexes
+            ]
+        try:
+            result: FetchOffsetsResult = await self._groups.ask(messages.FetchOffsets(group.group_id, asked))
+        except KafkaError as error:
+            return _fetch_failed(group, error.code, version)
+        if group.topics is None:
+            topics = self._all_topics(result.offsets, version)
+        else:
+            topics = [self._fetched_topic(topic, result.offsets) for topic in group.topics]
+        return FetchedGroup(group.group_id, tuple(topics))
+
+    def _all_topics(
+        self, offsets: Mapping[TopicPartition, CommittedOffset], version: int
+    ) -> Iterable[FetchedTopic]:
+        by_topic: defaultdict[str, list[FetchedPartition]] = defaultdict(list)
+        for (name, partition), committed in sorted(offsets.items(), key=lambda item: item[0]):
+            by_topic[name].append(_fetched(partition, committed))
+        for name, partitions in by_topic.items():
+            topic = self._topics.get(name)
+            if topic is None and version >= TOPIC_IDS_SINCE:
+                continue  # deleted meanwhile: there is no id to say it by
+            yield FetchedTopic(tuple(partitions), name, None if topic is None else topic.topic_id)
+
+    def _fetched_topic(
+        self, asked: FetchTopic, offsets: Mapping[TopicPartition, CommittedOffset]
+    ) -> FetchedTopic:
+        name = self._name(asked.name, asked.topic_id)
+        if name is None:
+            partitions = [
+                FetchedPartition(partition, error_code=ErrorCode.unknown_topic_id)
+                for partition in asked.partition_indexes
+            ]
+        else:
+            partitions = [
+                _fetched(partition, offsets.get((name, partition))) for partition in asked.partition_indexes
+            ]
+        return FetchedTopic(tuple(partitions), asked.name, asked.topic_id)
+
+    async def delete(self, _context: RequestContext, request: OffsetDeleteRequest) -> OffsetDeleteResponse:
+        asked = [(topic.name, p.partition_index) for topic in request.topics for p in topic.partitions]
+        existing = [partition for partition in asked if self._topics.has_partition(*partition)]
+        result: DeleteOffsetsResult = await self._groups.ask(
+            messages.DeleteOffsets(request.group_id, existing)
+        )
+        if result.error_code is not ErrorCode.none:
+            return OffsetDeleteResponse(error_code=result.error_code)
+        errors = {
+            partition: ErrorCode.none if partition in existing else ErrorCode.unknown_topic_or_partition
+            for partition in asked
+        } | dict.fromkeys(result.subscribed, ErrorCode.group_subscribed_to_topic)
+        return OffsetDeleteResponse(
+            tuple(
+                CommittedTopic(
+                    name=topic.name,
+                    partitions=tuple(
+                        CommittedPartition(p.partition_index, errors[topic.name, p.partition_index])
+                        for p in topic.partitions
+                    ),
+                )
+                for topic in request.topics
+            )
+        )
+
+    def _name(self, name: str | None, topic_id: uuid.UUID | None) -> str | None:
+        """The topic's name; None for an id that is not known."""
+        if name is not None:
+            return name
+        topic = self._topics.by_id(topic_id)
+        return None if topic is None else topic.name
+
+
+def _fetched(partition: int, committed: CommittedOffset | None) -> FetchedPartition:
+    if committed is None:
+        return FetchedPartition(partition)
+    return FetchedPartition(partition, committed.offset, committed.leader_epoch, committed.metadata)
+
+
+def _fetch_failed(group: FetchGroup, error: ErrorCode, version: int) -> FetchedGroup:
+    """Version 1 has no error but the partitions'."""
+    partition_error = error if version < FETCH_ERROR_SINCE else ErrorCode.none
+    topics = [
+        FetchedTopic(
+            tuple(
+                FetchedPartition(partition, error_code=partition_error)
+                for partition in topic.partition_indexes
+            ),
+            topic.name,
+            topic.topic_id,
+        )
+        for topic in group.topics or ()
+    ]
+    return FetchedGroup(group.group_id, tuple(topics), error)

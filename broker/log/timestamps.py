@@ -1,0 +1,64 @@
+"""Searching a log by time (ListOffsets). Reads one batch's records; batches found by the time index."""
+
+import os
+
+from broker.log.partition_log import PartitionLog
+from broker.log.segment import LOOKUP_BYTES, Segment
+from broker.wire.batch import NO_TIMESTAMP, BatchHeader, InvalidBatch
+from broker.wire.records import record_timestamps
+
+TimestampOffset = tuple[int, int]
+"""Unix milliseconds, and the offset of the record that has them."""
+
+
+def find_by_timestamp(log: PartitionLog, timestamp: int) -> TimestampOffset | None:
+    """The first record whose timestamp is `timestamp` or later; None when there is none.
+
+    Raises KafkaError when the log is damaged, and takes it offline.
+    """
+    with log.offline_on_damage():
+        for segment in log.segments:
+            if segment.max_timestamp >= timestamp:
+                found = _find_in_segment(segment, timestamp)
+                if found is not None:
+                    return found
+    return None
+
+
+def find_max_timestamp(log: PartitionLog) -> TimestampOffset | None:
+    """The first record that has the largest timestamp of all; None when no record has one.
+
+    Raises KafkaError when the log is damaged, and takes it offline.
+    """
+    with log.offline_on_damage():
+        newest = max(log.segments, key=lambda segment: segment.max_timestamp, default=None)
+        if newest is None or newest.max_timestamp == NO_TIMESTAMP:
+            return None
+        found = newest.position_of(newest.max_timestamp_offset)
+        if found is None:
+            return None
+        position, header = found
+        return _find_in_batch(newest, position, header, header.max_timestamp)
+
+
+def _find_in_segment(segment: Segment, timestamp: int) -> TimestampOffset | None:
+    # All before this entry's offset is older than `timestamp`.
+    entry = segment.time_index.floor(timestamp - 1, field=0)
+    start = segment.position_of(segment.base_offset + entry[1]) if entry else (0, None)
+    if start is None:
+        return None
+    for position, header in segment.batches(start[0], chunk_bytes=LOOKUP_BYTES):
+        if header.max_timestamp >= timestamp:
+            return _find_in_batch(segment, position, header, timestamp)
+    return None
+
+
+def _find_in_batch(segment: Segment, position: int, header: BatchHeader, timestamp: int) -> TimestampOffset:
+    batch = memoryview(os.pread(segment.file.fd, header.batch_bytes, position))
+    try:
+        for offset, record_timestamp in record_timestamps(batch, header):
+            if record_timestamp >= timestamp:
+                return record_timestamp, offset
+    except InvalidBatch:
+        pass  # records that nobody can read: the batch is the best answer there is
+    return header.max_timestamp, header.base_offset

@@ -1,0 +1,175 @@
+"""`millstream worker`: the runtime and its REST API in one process and one event loop."""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from connect.api import ConfigError, ConnectError
+from connect.cli.connectors_dir import ConnectorsDirectory
+from connect.cli.failure import FAILED, OK, USAGE
+from connect.cli.listeners import address, bind
+from connect.rest.app import create_app
+from connect.rest.settings import RestSettings
+from connect.runtime.config import WorkerConfig
+from connect.runtime.logs import configure_logging
+from connect.runtime.properties import parse_properties
+from connect.runtime.worker import Worker
+
+# How long open requests may take once the worker is told to stop.
+REST_STOP_SECONDS = 1
+BROKER_WAIT_SECONDS = 10
+
+log = structlog.get_logger(__name__)
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us: they stop REST and the worker together."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="millstream worker", description="Run a Kafka Connect worker.")
+    parser.add_argument(
+        "properties", nargs="?", type=Path, help="settings, as in connect-distributed.properties"
+    )
+    parser.add_argument("--bootstrap", metavar="HOST:PORT", help="Kafka brokers, before bootstrap.servers")
+    parser.add_argument("--rest-port", type=int, metavar="N", help="REST on 127.0.0.1:N, before listeners")
+    parser.add_argument("--connectors", type=Path, metavar="DIR", help="connector JSON files to keep applied")
+    parser.add_argument("--port-file", type=Path, metavar="FILE", help="write the REST port there when ready")
+    parser.add_argument(
+        "--ready-fd", type=int, metavar="FD", help="write a line to this descriptor when ready"
+    )
+    return parser
+
+
+def _settings(options: argparse.Namespace) -> dict[str, str]:
+    """The properties of the file under those of the options."""
+    properties: dict[str, str] = {}
+    if options.properties is not None:
+        try:
+            properties = parse_properties(options.properties.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ConfigError(f"cannot read {options.properties}: {exc}") from None
+    if options.bootstrap is not None:
+        properties["bootstrap.servers"] = options.bootstrap
+    if options.rest_port is not None:
+        properties["listeners"] = f"http://127.0.0.1:{options.rest_port}"
+    return properties
+
+
+async def _broker_listens(servers: Sequence[str]) -> None:
+    """Wait until one of the brokers takes connections, looking often: `millstream up` starts it beside us.
+
+    After a while anybody's first request says better what is wrong.
+    """
+    deadline = time.monotonic() + BROKER_WAIT_SECONDS
+    while time.monotonic() < deadline:
+        for server in servers:
+            host, _, port = server.rpartition(":")
+            try:
+                _, writer = await asyncio.open_connection(host.strip("[]"), port)
+            except OSError:
+                continue
+            writer.close()
+            return
+        await asyncio.sleep(0.01)
+
+
+class _Process:
+    """The worker with its REST API, from start to stop."""
+
+    def __init__(self, properties: dict[str, str], options: argparse.Namespace) -> None:
+        settings = WorkerConfig.parse(properties)
+        configure_logging(settings.log_level)
+        self._options = options
+        self._bootstrap = settings.bootstrap_servers
+        self._sockets = bind(settings.listeners)
+        # The worker names itself by its listener: with the port that it really has.
+        listeners = ",".join(f"http://{address(each)}" for each in self._sockets)
+        self._worker = Worker({**properties, "listeners": listeners})
+        app = create_app(self._worker, RestSettings.parse(properties))
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=REST_STOP_SECONDS,
+        )
+        self._server = _Server(config)
+        for name in WorkerConfig.unknown(properties):
+            log.warning("unknown worker setting", setting=name)
+
+    async def run(self) -> int:
+        """Until SIGTERM or SIGINT; the exit code."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        rest = asyncio.create_task(self._server.serve(self._sockets), name="rest")
+        work = asyncio.create_task(self._work(), name="work")
+        told_to_stop = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({rest, work, told_to_stop}, return_when=asyncio.FIRST_COMPLETED)
+            failure = next((t.exception() for t in (work, rest) if t.done() and t.exception()), None)
+        finally:
+            work.cancel()
+            self._server.should_exit = True
+            await asyncio.gather(self._worker.stop(), rest, work, return_exceptions=True)
+        if failure is None:
+            log.info("worker stopped")
+            return OK
+        log.error(
+            "worker failed",
+            exc_info=None if isinstance(failure, ConnectError) else failure,
+            error=str(failure),
+        )
+        return FAILED
+
+    async def _work(self) -> None:
+        await _broker_listens(self._bootstrap)
+        await self._worker.start()
+        for each in self._sockets:
+            log.info("REST listens", url=f"http://{address(each)}")
+        self._tell_ready()
+        if self._options.connectors is not None:
+            await ConnectorsDirectory(self._options.connectors, self._worker, time.monotonic).run()
+        await asyncio.Event().wait()
+
+    def _tell_ready(self) -> None:
+        if self._options.port_file is not None:
+            file: Path = self._options.port_file
+            draft = file.with_name(file.name + ".new")
+            draft.write_text(f"{self._sockets[0].getsockname()[1]}\n")
+            draft.replace(file)
+        if self._options.ready_fd is not None:
+            os.write(self._options.ready_fd, b"ready\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = _parser().parse_args(arguments)
+    configure_logging()
+    try:
+        process = _Process(_settings(options), options)
+    except ConfigError as exc:
+        sys.stderr.write(f"millstream worker: {exc}\n")
+        return USAGE
+    return asyncio.run(process.run())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

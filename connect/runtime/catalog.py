@@ -1,0 +1,84 @@
+"""What is known of the plugins without importing them here: asked once, in a plugin host."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from connect.api import ConfigError, Definition
+from connect.runtime.forks import ForkServer
+from connect.runtime.plugin_host import definition_from_json
+from connect.runtime.plugin_hosts import PluginHosts
+from connect.runtime.plugins import PluginEntry, PluginKind, Plugins
+from connect.runtime.service import NotFound, PluginInfo
+
+_SHOWN: Final = (PluginKind.CONNECTOR, PluginKind.CONVERTER, PluginKind.TRANSFORM, PluginKind.PREDICATE)
+
+
+class PluginCatalog:
+    """Types, versions and definitions of all plugins, by class name and alias."""
+
+    def __init__(self, plugins: Plugins, hosts: PluginHosts) -> None:
+        self.plugins = plugins
+        self._hosts = hosts
+        self._described: dict[str, Mapping[str, Any]] = {}
+
+    async def load(self) -> None:
+        """Ask all that are installed."""
+        self._described |= await self._hosts.ask("describe")
+
+    async def know(self, class_name: str) -> bool:
+        """Whether there is a connector of this name; one that is not installed (`module:Class`) is asked now.
+
+        Raises `ConfigError` if it is there and cannot be used.
+        """
+        entry = self.plugins.find(PluginKind.CONNECTOR, class_name)
+        if entry is None:
+            return False
+        if _key(entry) not in self._described:
+            told = await self._hosts.ask("describe_one", kind=entry.kind.name, plugin=entry.class_name)
+            self._described[_key(entry)] = told
+        if "error" in (told := self._told(entry)):
+            if entry.class_name == entry.target:
+                del self._described[_key(entry)]
+            raise ConfigError(told["error"])
+        return True
+
+    def type_of(self, class_name: str | None) -> str:
+        """`source`, `sink` or `unknown`."""
+        entry = self.plugins.find(PluginKind.CONNECTOR, class_name or "")
+        return str(self._told(entry).get("type", "unknown")) if entry else "unknown"
+
+    def version(self, class_name: str | None) -> str | None:
+        entry = self.plugins.find(PluginKind.CONNECTOR, class_name or "")
+        return self._told(entry).get("version") if entry else None
+
+    def preload(self, forks: ForkServer, class_name: str | None) -> None:
+        """Have the forkserver load an installed connector, so that its tasks share it."""
+        entry = self.plugins.find(PluginKind.CONNECTOR, class_name or "")
+        if entry is not None and entry.class_name != entry.target:
+            forks.preload(entry.module)
+
+    def infos(self, connectors_only: bool) -> list[PluginInfo]:
+        found = []
+        for kind in _SHOWN[:1] if connectors_only else _SHOWN:
+            for entry in self.plugins.all(kind):
+                told = self._told(entry)
+                if "error" in told:
+                    continue
+                types = told.get("type", "unknown")
+                for type_ in [types] if isinstance(types, str) else types:
+                    found.append(PluginInfo(entry.class_name, type_, told.get("version")))
+        return found
+
+    async def definitions(self, name: str) -> Sequence[Definition]:
+        for kind in _SHOWN:
+            entry = self.plugins.find(kind, name)
+            if entry is not None and (told := self._told(entry)) and "definitions" in told:
+                return [definition_from_json(definition) for definition in told["definitions"]]
+        raise NotFound(f"Unknown plugin {name}.")
+
+    def _told(self, entry: PluginEntry) -> Mapping[str, Any]:
+        return self._described.get(_key(entry), {})
+
+
+def _key(entry: PluginEntry) -> str:
+    return f"{entry.kind.name}:{entry.class_name}"

@@ -1,0 +1,341 @@
+"""What the worker does for whoever operates it: the implementation of `service.ConnectService`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from connect.api import ConfigError, ConnectError, Definition
+from connect.herder.actions import Status
+from connect.herder.herder import Herder
+from connect.herder.states import State, TargetState, TaskId
+from connect.runtime.catalog import PluginCatalog
+from connect.runtime.config import WorkerConfig
+from connect.runtime.plugin_host import definition_from_json
+from connect.runtime.plugin_hosts import PluginFailed, PluginHosts
+from connect.runtime.service import (
+    BadRequest,
+    ConfigValue,
+    Conflict,
+    ConnectorInfo,
+    ConnectorStatus,
+    InstanceStatus,
+    NotFound,
+    Offsets,
+    PluginInfo,
+    ServiceError,
+    Validation,
+)
+from connect.runtime.sink_offsets import sink_offset_changes
+from connect.runtime.stores import ConfigStore, OffsetStore, StatusStore
+from connect.runtime.supervisor import Supervisor
+
+REQUEST_TIMEOUT_S: Final = 90.0
+_INVALID_HEAD: Final = "Connector configuration is invalid and contains the following {} error(s):"
+_INVALID_TAIL: Final = (
+    "You can also find the above list of errors at the endpoint "
+    "`/connector-plugins/{connectorType}/config/validate`"
+)
+_EXTERNAL_OFFSETS: Final = (
+    "The Connect framework-managed offsets for this connector have been {} successfully. However, if this "
+    "connector manages offsets externally, they will need to be manually {} in the system that the connector "
+    "uses."
+)
+
+
+class Operations:
+    """One worker's operations. Changes of one connector are made one after the other."""
+
+    def __init__(
+        self,
+        worker: WorkerConfig,
+        worker_id: str,
+        herder: Herder,
+        configs: ConfigStore,
+        offsets: OffsetStore,
+        statuses: StatusStore,
+        supervisor: Supervisor,
+        hosts: PluginHosts,
+        catalog: PluginCatalog,
+    ) -> None:
+        self._worker = worker
+        self._worker_id = worker_id
+        self._herder = herder
+        self._configs = configs
+        self._offsets = offsets
+        self._statuses = statuses
+        self._supervisor = supervisor
+        self._hosts = hosts
+        self._catalog = catalog
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    # Reading
+
+    def connectors(self) -> Sequence[str]:
+        return list(self._herder.config.connectors)
+
+    def info(self, name: str) -> ConnectorInfo:
+        config = self._config(name)
+        type_ = self._catalog.type_of(config.get("connector.class"))
+        return ConnectorInfo(name, config, range(len(self._herder.config.tasks.get(name, ()))), type_)
+
+    def status(self, name: str) -> ConnectorStatus:
+        status = self._herder.connector_status(name)
+        if status is None or name not in self._herder.config.connectors:
+            raise NotFound(f"No status found for connector {name}")
+        config = self._config(name)
+        version = self._catalog.version(config.get("connector.class"))
+        tasks = {
+            task.task: self._instance(task_status, version)
+            for task in self._herder.tasks_of(name)
+            if (task_status := self._herder.task_status(task)) is not None
+        }
+        type_ = self._catalog.type_of(config.get("connector.class"))
+        return ConnectorStatus(name, self._instance(status, version), tasks, type_)
+
+    def task_configs(self, name: str) -> Mapping[int, Mapping[str, str]]:
+        self._config(name)
+        tasks: Sequence[Mapping[str, Any]] = self._herder.config.tasks.get(name, ())
+        return dict(enumerate(tasks))
+
+    def active_topics(self, name: str) -> Sequence[str]:
+        return self._statuses.topics(name)
+
+    def plugins(self, connectors_only: bool) -> Sequence[PluginInfo]:
+        return self._catalog.infos(connectors_only)
+
+    async def plugin_definitions(self, plugin: str) -> Sequence[Definition]:
+        return await self._catalog.definitions(plugin)
+
+    def _config(self, name: str) -> Mapping[str, Any]:
+        try:
+            return self._herder.config.connectors[name]
+        except KeyError:
+            raise NotFound(f"Connector {name} not found") from None
+
+    def _instance(self, status: Status, version: str | None) -> InstanceStatus:
+        return InstanceStatus(status.state, self._worker_id, version, status.trace)
+
+    # Changing
+
+    async def reset_active_topics(self, name: str) -> None:
+        await self._statuses.forget_topics(name)
+        self._supervisor.forget_topics(name)
+
+    async def create(
+        self, name: str, config: Mapping[str, str], initial_state: TargetState = TargetState.STARTED
+    ) -> ConnectorInfo:
+        async with self._changing(name):
+            config = await self._checked(name, config)
+            if name in self._herder.config.connectors:
+                raise Conflict(f"Connector {name} already exists")
+            if initial_state is not TargetState.STARTED:
+                await self._configs.put_target(name, initial_state)
+            await self._configs.put_connector(name, config)
+            info = ConnectorInfo(name, config, (), self._catalog.type_of(config.get("connector.class")))
+        self._supervisor.wake()
+        return info
+
+    async def put_config(self, name: str, config: Mapping[str, str]) -> tuple[bool, ConnectorInfo]:
+        async with self._changing(name):
+            created = name not in self._herder.config.connectors
+            await self._configs.put_connector(name, await self._checked(name, config))
+        self._supervisor.wake()
+        return created, self.info(name)
+
+    async def patch_config(self, name: str, patch: Mapping[str, str | None]) -> ConnectorInfo:
+        async with self._changing(name):
+            config = {**self._config(name), **patch}
+            for key, value in patch.items():
+                if value is None:
+                    del config[key]
+            await self._configs.put_connector(name, await self._checked(name, config))
+        self._supervisor.wake()
+        return self.info(name)
+
+    async def delete(self, name: str) -> None:
+        async with self._changing(name):
+            self._config(name)
+            await self._configs.remove_connector(name)
+            self._supervisor.wake()
+            await self._supervisor.wait_until(
+                lambda: self._herder.connector_status(name) is None, REQUEST_TIMEOUT_S
+            )
+
+    async def set_target_state(self, name: str, state: TargetState) -> None:
+        if name not in self._herder.config.connectors:
+            raise NotFound(f"Unknown connector {name}")
+        async with self._changing(name):
+            if state is TargetState.STOPPED:
+                await self._configs.put_tasks(name, [])
+            await self._configs.put_target(name, state)
+        self._supervisor.wake()
+
+    async def restart(self, name: str, include_tasks: bool, only_failed: bool) -> ConnectorStatus:
+        if name not in self._herder.config.connectors:
+            raise NotFound(f"Unknown connector: {name}")
+        async with self._changing(name):
+            now = self.status(name)
+            connector, tasks = self._herder.restart_plan(name, include_tasks, only_failed)
+            if include_tasks or only_failed:
+                await self._configs.put_restart(name, include_tasks, only_failed)
+            else:
+                self._herder.restart_connector(name, include_tasks=False, only_failed=False)
+        self._supervisor.wake()
+        return ConnectorStatus(
+            name,
+            _restarting(now.connector) if connector else now.connector,
+            {
+                number: _restarting(status) if TaskId(name, number) in tasks else status
+                for number, status in now.tasks.items()
+            },
+            now.type,
+        )
+
+    async def restart_task(self, name: str, task_id: int) -> None:
+        if name not in self._herder.config.connectors:
+            raise NotFound(f"Unknown connector: {name}")
+        task = TaskId(name, task_id)
+        if task not in self._herder.tasks_of(name):
+            raise NotFound(f"Unknown task: {task}")
+        self._herder.restart_task(task)
+        self._supervisor.wake()
+
+    # Offsets
+
+    async def offsets(self, name: str) -> Offsets:
+        config = self._config(name)
+        async with _in_time():
+            if self._catalog.type_of(config.get("connector.class")) == "sink":
+                found = await self._ask("group_offsets", name, config)
+                return [
+                    ({"kafka_topic": topic, "kafka_partition": partition}, {"kafka_offset": offset})
+                    for topic, partition, offset in found
+                ]
+            await self._offsets.map.barrier()
+            return self._offsets.offsets(name)
+
+    async def alter_offsets(self, name: str, offsets: Offsets) -> str:
+        async with self._changing(name):
+            config = await self._stopped_config(name)
+            if not offsets:
+                raise BadRequest("Partitions / offsets need to be provided for an alter offsets request")
+            if self._catalog.type_of(config.get("connector.class")) == "sink":
+                changes = sink_offset_changes(offsets)
+                await self._ask("alter_group_offsets", name, config, offsets=changes)
+                return "The offsets for this connector have been altered successfully"
+            return await self._alter_source_offsets(name, config, offsets, "altered")
+
+    async def reset_offsets(self, name: str) -> str:
+        async with self._changing(name):
+            config = await self._stopped_config(name)
+            if self._catalog.type_of(config.get("connector.class")) == "sink":
+                await self._ask("reset_group_offsets", name, config)
+                return "The offsets for this connector have been reset successfully"
+            await self._offsets.map.barrier()
+            nothing: Offsets = [(partition, None) for partition, _ in self._offsets.offsets(name)]
+            return await self._alter_source_offsets(name, config, nothing, "reset")
+
+    async def _alter_source_offsets(
+        self, name: str, config: Mapping[str, Any], offsets: Offsets, what: str
+    ) -> str:
+        if any(partition is None for partition, _ in offsets):
+            raise ServiceError("Partition objects cannot be null")
+        answer = await self._ask("alter_offsets", name, config, offsets=list(offsets))
+        for partition, offset in offsets:
+            await self._offsets.put(name, partition, offset)
+        if answer["done"]:
+            return f"The offsets for this connector have been {what} successfully"
+        return _EXTERNAL_OFFSETS.format(what, what)
+
+    async def _stopped_config(self, name: str) -> Mapping[str, Any]:
+        """The config of a connector that is STOPPED, its tasks too."""
+        config = self._config(name)
+        if self._herder.config.target(name) is not TargetState.STOPPED:
+            raise BadRequest(
+                "Connectors must be in the STOPPED state before their offsets can be modified. This can be "
+                "done for the specified connector by issuing a 'PUT' request to the "
+                f"'/connectors/{name}/stop' endpoint"
+            )
+        await self._supervisor.wait_until(lambda: not self._herder.tasks_of(name), REQUEST_TIMEOUT_S)
+        return config
+
+    # Validating
+
+    async def validate(self, plugin: str, config: Mapping[str, str]) -> Validation:
+        asked = self._catalog.plugins.find_connector(plugin)
+        given = self._catalog.plugins.find_connector(config.get("connector.class") or "")
+        if asked is None or given != asked:
+            included = config.get("connector.class")
+            raise BadRequest(f"Included connector type {included} does not match request type {plugin}")
+        async with _in_time():
+            return await self._validation(config, look_outside=True)
+
+    async def _checked(self, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The config to be stored; raises `BadRequest` with all that is wrong with it."""
+        named = {**config, "name": config.get("name", name)}
+        if named.get("connector.class") is None:
+            shown = ", ".join(f"{key}={value}" for key, value in named.items())
+            raise BadRequest(f"Connector config {{{shown}}} contains no connector type")
+        class_name = named["connector.class"]
+        if not await self._known(class_name):
+            known = ", ".join(info.class_name for info in self._catalog.infos(connectors_only=True))
+            raise BadRequest(
+                "Failed to find any class that implements Connector and which name matches "
+                f"{class_name}, available connectors are: {known}"
+            )
+        validation = await self._validation(named, look_outside=False)
+        errors = [error for value in validation.values for error in value.errors]
+        if errors:
+            raise BadRequest("\n".join([_INVALID_HEAD.format(len(errors)), *errors, _INVALID_TAIL]))
+        return named
+
+    async def _known(self, class_name: str) -> bool:
+        try:
+            return await self._catalog.know(class_name)
+        except ConfigError as exc:
+            raise BadRequest(str(exc)) from exc
+
+    async def _validation(self, config: Mapping[str, Any], *, look_outside: bool) -> Validation:
+        answer = await self._ask("validate", config.get("name") or "", config, look_outside=look_outside)
+        told = answer["validation"]
+        values = [ConfigValue(**value) for value in told["values"]]
+        definitions = [d and definition_from_json(d) for d in answer["definitions"]]
+        return Validation(
+            told["name"], told["error_count"], told["groups"], definitions, values, told["warnings"]
+        )
+
+    # Helpers
+
+    async def _ask(self, op: str, name: str, config: Mapping[str, Any], **fields: Any) -> Any:
+        try:
+            return await self._hosts.ask(op, connector=name, config=config, **fields)
+        except ConfigError as exc:
+            raise BadRequest(str(exc)) from exc
+        except PluginFailed as exc:
+            raise ServiceError(str(exc)) from exc
+
+    @asynccontextmanager
+    async def _changing(self, name: str) -> AsyncIterator[None]:
+        """One change of a connector at a time, within the time that a request may take."""
+        lock = self._locks.setdefault(name, asyncio.Lock())
+        async with _in_time(), lock:
+            yield
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            yield
+    except TimeoutError:
+        raise ServiceError(
+            f"Request timed out: the worker could not settle it in {REQUEST_TIMEOUT_S:g} s; "
+            "see GET /health and the worker's log"
+        ) from None
+    except ConnectError as exc:
+        raise ServiceError(str(exc)) from exc
+
+
+def _restarting(status: InstanceStatus) -> InstanceStatus:
+    return InstanceStatus(State.RESTARTING, status.worker_id, status.version, status.trace)

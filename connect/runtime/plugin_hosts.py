@@ -1,0 +1,68 @@
+"""The worker's side of the plugin host: one forked process per question, killed when it takes too long."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Mapping
+from typing import Any, Final
+
+from connect.api import ConfigError, ConnectError
+from connect.runtime.forks import ForkServer
+
+_ANSWER_BYTES_MAX: Final = 64 << 20
+
+
+class PluginFailed(ConnectError):
+    """A connector's own code raised; `trace` reads like Connect's."""
+
+    def __init__(self, message: str, trace: str) -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
+class PluginHosts:
+    """Asks plugins. At most a few processes at once, so that fifty connectors do not make fifty."""
+
+    def __init__(self, forks: ForkServer, worker_settings: Mapping[str, str], timeout_s: float) -> None:
+        self._forks = forks
+        self._worker_settings = worker_settings
+        self._timeout_s = timeout_s
+        self._slots = asyncio.Semaphore(4)
+
+    async def ask(self, op: str, **fields: Any) -> Any:
+        """The answer of `plugin_host` to this operation.
+
+        Raises `ConfigError` for a refused setting, `PluginFailed` for all else, a hanging plugin too.
+        """
+        request = {"op": op, "worker": self._worker_settings, **fields}
+        async with self._slots:
+            answer = await self._exchange(request)
+        if "error" not in answer:
+            return answer["ok"]
+        if answer["kind"] == ConfigError.__name__:
+            raise ConfigError(answer["error"])
+        raise PluginFailed(answer["error"], answer["trace"])
+
+    async def _exchange(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        ours, theirs = socket.socketpair()
+        child = self._forks.fork("plugin_host", theirs)
+        reader, writer = await asyncio.open_connection(sock=ours, limit=_ANSWER_BYTES_MAX)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                writer.write(json.dumps(request).encode() + b"\n")
+                await writer.drain()
+                line = await reader.readline()
+                if line:
+                    answer: Mapping[str, Any] = json.loads(line)
+                    return answer
+                how = await child.exited
+        except TimeoutError:
+            text = f"the connector's code did not answer ({request['op']}) in {self._timeout_s:g} s"
+            raise PluginFailed(text, f"{ConnectError.java_class}: {text}") from None
+        except ConnectionError:
+            how = await child.exited
+        finally:
+            self._forks.kill(child)
+            writer.close()
+        text = f"the process with the connector's code {how} ({request['op']})"
+        raise PluginFailed(text, f"{ConnectError.java_class}: {text}")

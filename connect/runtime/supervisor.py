@@ -1,0 +1,251 @@
+"""Carries out what the herder decides: a loop that waits for events, asks for decisions, performs them."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
+
+from connect.api import ConfigError, ConnectError
+from connect.herder.actions import (
+    Action,
+    KillTask,
+    MakeTaskConfigs,
+    PauseTask,
+    ResumeTask,
+    ShowConnector,
+    ShowTask,
+    StartTask,
+    StopTask,
+    WriteTaskConfigs,
+)
+from connect.herder.herder import Herder
+from connect.herder.states import TaskId
+from connect.runtime.catalog import PluginCatalog
+from connect.runtime.config import WorkerConfig
+from connect.runtime.errors import trace_of
+from connect.runtime.forks import ForkServer
+from connect.runtime.plugin_hosts import PluginFailed, PluginHosts
+from connect.runtime.stores import ConfigStore, OffsetStore, StatusStore
+from connect.runtime.task_config import TaskConfig
+from connect.runtime.task_process import TaskProcess
+
+_LOG = logging.getLogger(__name__)
+_KILLED_S: Final = 2.0  # for the kernel to end what was killed
+
+
+def now_ms() -> int:
+    """A monotonic clock for the herder."""
+    return time.monotonic_ns() // 1_000_000
+
+
+class Supervisor:
+    """Owns the task processes. `herder` and the stores belong to the worker."""
+
+    def __init__(
+        self,
+        worker: WorkerConfig,
+        herder: Herder,
+        configs: ConfigStore,
+        offsets: OffsetStore,
+        statuses: StatusStore,
+        forks: ForkServer,
+        hosts: PluginHosts,
+        catalog: PluginCatalog,
+    ) -> None:
+        self._worker = worker
+        self._herder = herder
+        self._configs = configs
+        self._offsets = offsets
+        self._statuses = statuses
+        self._forks = forks
+        self._hosts = hosts
+        self._catalog = catalog
+        self._processes: dict[TaskId, TaskProcess] = {}
+        self._jobs: set[asyncio.Task[None]] = set()
+        self._event = asyncio.Event()
+        self._settled = asyncio.Condition()
+        self._loop: asyncio.Task[None] | None = None
+        self.failure: BaseException | None = None
+
+    def start(self) -> None:
+        self._loop = asyncio.create_task(self._run(), name="supervisor")
+
+    async def stop(self, seconds: float) -> None:
+        """Stop all tasks in parallel, kill those that take longer."""
+        self._herder.shut_down()
+        self.wake()
+        with contextlib.suppress(TimeoutError):
+            await self.wait_until(lambda: not self._processes, seconds)
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+        for process in self._processes.values():
+            _LOG.warning("task %s did not stop in time and is killed", process.task)
+            process.kill()
+        if self._jobs:
+            await asyncio.wait(self._jobs, timeout=_KILLED_S)
+        for job in list(self._jobs):
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+
+    def wake(self) -> None:
+        """Something happened: decide again."""
+        self._event.set()
+
+    async def wait_until(self, condition: Callable[[], bool], seconds: float) -> None:
+        """Wait for a state of things; raises `TimeoutError`."""
+        async with asyncio.timeout(seconds), self._settled:
+            await self._settled.wait_for(condition)
+
+    def process(self, task: TaskId) -> TaskProcess | None:
+        return self._processes.get(task)
+
+    def forget_topics(self, name: str) -> None:
+        for task, process in self._processes.items():
+            if task.connector == name:
+                process.forget_topics()
+
+    # Events of task processes
+
+    def on_running(self, task: TaskId) -> None:
+        _LOG.info("task %s is running", task)
+        self._herder.on_task_running(task, now_ms())
+        self.wake()
+
+    def on_paused(self, task: TaskId) -> None:
+        self._herder.on_task_paused(task)
+        self.wake()
+
+    async def on_topic(self, task: TaskId, topic: str) -> None:
+        if self._worker.topic_tracking_enable and topic not in self._statuses.topics(task.connector):
+            await self._statuses.add_topic(task, topic, time.time_ns() // 1_000_000)
+
+    # The loop
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                self._event.clear()
+                for action in self._herder.decide(now_ms()):
+                    await self._perform(action)
+                async with self._settled:
+                    self._settled.notify_all()
+                await self._wait()
+        except Exception as exc:
+            self.failure = exc
+            _LOG.exception("the worker's supervision failed")
+            raise
+
+    async def _wait(self) -> None:
+        due_ms = self._herder.next_wakeup_ms()
+        timeout = None if due_ms is None else max(0.0, (due_ms - now_ms()) / 1000)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._event.wait()
+
+    async def _perform(self, action: Action) -> None:
+        if isinstance(action, StartTask):
+            self._start(action)
+        elif isinstance(action, StopTask):
+            self._processes[action.task].stop()
+        elif isinstance(action, KillTask):
+            _LOG.warning("task %s did not stop in time and is killed", action.task)
+            self._processes[action.task].kill()
+        elif isinstance(action, PauseTask):
+            self._processes[action.task].pause()
+        elif isinstance(action, ResumeTask):
+            self._processes[action.task].resume()
+        elif isinstance(action, MakeTaskConfigs):
+            self._spawn(self._make_task_configs(action))
+        elif isinstance(action, WriteTaskConfigs):
+            self._spawn(self._write_task_configs(action))
+        elif isinstance(action, ShowTask):
+            await self._show_task(action)
+        else:
+            await self._show_connector(action)
+
+    async def _show_task(self, action: ShowTask) -> None:
+        if action.status is not None and action.status.trace is not None:
+            _LOG.error("task %s failed: %s", action.task, action.status.trace)
+        version = self._version(action.task.connector)
+        await self._statuses.show_task(action.task, action.status, version)
+
+    async def _show_connector(self, action: ShowConnector) -> None:
+        if action.status is not None and action.status.trace is not None:
+            _LOG.error("connector %s failed: %s", action.name, action.status.trace)
+        if action.status is None:
+            await self._statuses.forget_topics(action.name)
+        await self._statuses.show_connector(action.name, action.status, self._version(action.name))
+
+    def _version(self, name: str) -> str | None:
+        config = self._herder.config.connectors.get(name)
+        return self._catalog.version(config.get("connector.class")) if config else None
+
+    def _spawn(self, job: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(job)
+        self._jobs.add(task)
+        task.add_done_callback(self._jobs.discard)
+
+    # Tasks
+
+    def _start(self, action: StartTask) -> None:
+        limits = TaskConfig.of(self._worker.originals, action.config)
+        process = TaskProcess(action.task, self._forks, self, limits.hang_timeout_ms / 1000)
+        self._processes[action.task] = process
+        self._spawn(self._run_task(action, process))
+
+    async def _run_task(self, action: StartTask, process: TaskProcess) -> None:
+        async def order() -> Mapping[str, Any]:
+            class_name = action.config.get("connector.class")
+            self._catalog.preload(self._forks, class_name)
+            offsets: list[tuple[Any, Any]] = []
+            if self._catalog.type_of(class_name) != "sink":
+                # What the task before wrote must have been read.
+                await self._offsets.map.barrier()
+                offsets = self._offsets.offsets(action.task.connector)
+            return {
+                "connector": action.task.connector, "task": action.task.task, "config": action.config,
+                "worker": self._worker.originals, "paused": action.paused, "offsets": offsets,
+            }  # fmt: skip
+
+        try:
+            trace = await process.run(order)
+        except Exception as exc:  # noqa: BLE001 - whatever kept it from starting is the task's failure
+            trace = trace_of(exc)
+        del self._processes[action.task]
+        self._herder.on_task_exited(action.task, trace, now_ms())
+        self.wake()
+
+    # Connectors
+
+    async def _make_task_configs(self, action: MakeTaskConfigs) -> None:
+        try:
+            answer = await self._hosts.ask("task_configs", connector=action.name, config=action.config)
+        except PluginFailed as exc:
+            self._herder.on_connector_failed(action.name, action.revision, exc.trace, now_ms())
+        except ConnectError as exc:
+            self._herder.on_connector_failed(action.name, action.revision, trace_of(exc), now_ms())
+        else:
+            self._herder.on_task_configs(action.name, action.revision, answer["tasks"])
+        self.wake()
+
+    async def _write_task_configs(self, action: WriteTaskConfigs) -> None:
+        try:
+            await self._configs.put_tasks(action.name, action.tasks)
+        except ConnectError as exc:
+            self._herder.on_connector_failed(action.name, action.revision, trace_of(exc), now_ms())
+        self.wake()
+
+
+def restart_policy_reader(worker: WorkerConfig) -> Callable[[Mapping[str, str | None]], Any]:
+    """How the herder reads the restart policy of a connector's config; a bad value means the worker's."""
+
+    def read(config: Mapping[str, str | None]) -> Any:
+        try:
+            return TaskConfig.of(worker.originals, config).restart_policy
+        except ConfigError:
+            return worker.restart_policy
+
+    return read

@@ -1,0 +1,298 @@
+"""Validates a connector's config: what is wrong with each setting, as `PUT …/config/validate` shows it.
+
+Runs in the plugin host, since it loads plugins and may look outside (`check_connection`).
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from connect.api import (
+    Config,
+    ConfigError,
+    Connector,
+    Converter,
+    Definition,
+    FieldError,
+    HeaderConverter,
+    Importance,
+    Kind,
+    Plugin,
+    SinkConnector,
+    Width,
+)
+from connect.api.config import REQUIRED
+from connect.runtime.client_overrides import override_refusal, overrides, refused_overrides
+from connect.runtime.config import WorkerConfig
+from connect.runtime.config_providers import ConfigResolver
+from connect.runtime.connector_config import ConnectorConfig, SinkConnectorConfig, SourceConnectorConfig
+from connect.runtime.errors import trace_of
+from connect.runtime.kafka_clients import librdkafka_settings
+from connect.runtime.plugins import PluginKind, Plugins
+from connect.runtime.service import ConfigValue, Validation
+from connect.runtime.task_config import TaskConfig
+
+_ROLES = {"key.converter": Converter, "value.converter": Converter, "header.converter": HeaderConverter}
+_TRANSFORM_KEYS = ("type", "plugin.version", "predicate", "negate")
+
+
+@dataclass(slots=True)
+class _Row:
+    """One setting of the answer."""
+
+    definition: Definition | None
+    name: str
+    value: str | None = None
+    errors: list[str] = field(default_factory=list)
+    recommended: Sequence[str] = ()
+    visible: bool = True
+
+
+def common_config(connector: type[Plugin]) -> type[ConnectorConfig]:
+    """The settings that a connector of this type has besides its own."""
+    return SinkConnectorConfig if issubclass(connector, SinkConnector) else SourceConnectorConfig
+
+
+def connector_definitions(connector: type[Plugin]) -> list[Definition]:
+    """A connector's own definitions, then the common ones, as `GET …/config` lists them."""
+    own = dict(connector.config_class.definitions())
+    version = replace(
+        common_config(connector).definitions()["connector.plugin.version"], default=connector.version
+    )
+    common = {**common_config(connector).definitions(), "connector.plugin.version": version}
+    definitions = {**own, **{name: definition for name, definition in common.items() if name not in own}}
+    return [definition for definition in definitions.values() if not definition.internal]
+
+
+class Validator:
+    """One validation. `config` is what the user wrote; references to secrets are resolved to check them and
+    shown as they were written."""
+
+    def __init__(
+        self, worker: WorkerConfig, plugins: Plugins, connector_name: str, config: Mapping[str, str | None]
+    ) -> None:
+        self._worker = worker
+        self._plugins = plugins
+        self._name = connector_name
+        self._raw = config
+        self._config = ConfigResolver(worker.originals, plugins).resolve(config)
+        self._rows: dict[str, _Row] = {}
+        self._groups: dict[str, None] = {}
+        self._unknown: list[_Row] = []
+        self._warnings: list[str] = []
+        self._known: set[str] = set()
+
+    def validate(self, connector: type[Connector[Any]], *, look_outside: bool) -> Validation:
+        common = common_config(connector)
+        for definition in common.definitions().values():
+            self._add(self._with_version(definition, connector.version))
+        self._add_transforms()
+        for definition in connector.config_class.definitions().values():
+            if not definition.internal:
+                self._add(definition)
+        for role in _ROLES:
+            self._add_converter(role)
+        for definition in TaskConfig.definitions().values():
+            if self._config.get(definition.name) is not None:
+                self._add(definition)
+        self._check_clients()
+        self._cross_check(common, {})
+        config = self._cross_check(connector.config_class, {})
+        self._add_unknown(connector.config_class, common)
+        if look_outside and config is not None and not self._has_errors():
+            self._blame(_look_outside(connector, config))
+        return self._result()
+
+    # Rows
+
+    def _add(self, definition: Definition, prefix: str = "", *, recommended: Sequence[str] = ()) -> None:
+        name = f"{prefix}{definition.name}"
+        shown = definition if not prefix else replace(definition, name=name)
+        row = _Row(shown, name, recommended=recommended or definition.recommended)
+        raw = self._config.get(name)
+        if raw is None:
+            if definition.required:
+                row.errors.append(f'Missing required configuration "{name}" which has no default value.')
+            else:
+                row.value = definition.show(definition.default)
+        else:
+            self._read(definition, raw, row)
+            written = self._raw.get(name)
+            if written is not None and "${" in written and row.value is not None:
+                row.value = written
+        self._rows[name] = row
+        if definition.group is not None:
+            self._groups[definition.group] = None
+
+    @staticmethod
+    def _read(definition: Definition, raw: str, row: _Row) -> None:
+        try:
+            value = definition.parse(raw)
+        except ConfigError as exc:
+            row.errors.append(str(exc))
+            value = None
+        row.value = definition.show(value)
+        if definition.check is not None and (why := definition.check(value)) is not None:
+            shown = (
+                "null" if value is None else f"[{', '.join(value)}]" if isinstance(value, list) else row.value
+            )
+            row.errors.append(str(ConfigError.invalid(definition.name, shown, why)))
+
+    def _with_version(self, definition: Definition, version: str) -> Definition:
+        if definition.name == "connector.plugin.version":
+            return replace(definition, default=version, recommended=(version,))
+        if definition.name in _ROLES:
+            known = tuple(entry.class_name for entry in self._plugins.all(PluginKind.CONVERTER))
+            default = getattr(self._worker, definition.name.replace(".", "_"))
+            return replace(definition, default=default, recommended=known)
+        return definition
+
+    def _add_converter(self, role: str) -> None:
+        """The converter's own settings, if the connector names it and it can be loaded."""
+        row = self._rows[role]
+        version_row = self._rows[f"{role}.plugin.version"]
+        class_name = self._config.get(role) or getattr(self._worker, role.replace(".", "_"))
+        try:
+            plugin = self._plugins.get(PluginKind.CONVERTER, class_name).load()
+        except ConfigError as exc:
+            row.value, version_row.visible = None, False
+            row.errors.append(str(ConfigError.invalid(role, class_name, str(exc))))
+            return
+        if not issubclass(plugin, _ROLES[role]):
+            row.errors.append(f"Class {class_name} does not implement the {_ROLES[role].__name__} interface")
+            return
+        version_row.value = version_row.value or plugin.version
+        if version_row.definition is not None:
+            version_row.definition = replace(version_row.definition, default=plugin.version)
+            version_row.recommended = (plugin.version,)
+        if self._config.get(role) is not None:
+            self._add_plugin(plugin, f"{role}.")
+
+    def _add_transforms(self) -> None:
+        for what, kind, title in (
+            ("transforms", PluginKind.TRANSFORM, "Transformation"),
+            ("predicates", PluginKind.PREDICATE, "Predicate"),
+        ):
+            row = self._rows[what]
+            for alias in dict.fromkeys(part.strip() for part in (row.value or "").split(",") if part.strip()):
+                self._add_transform(what, kind, title, alias)
+
+    def _add_transform(self, what: str, kind: PluginKind, title: str, alias: str) -> None:
+        prefix, group = f"{what}.{alias}.", f"{what.capitalize()}: {alias}"
+        known = tuple(entry.class_name for entry in self._plugins.all(kind))
+        described = f"the '{alias}' {title.lower()}"
+        self._add(
+            Definition(
+                f"{prefix}type", Kind.CLASS, REQUIRED, Importance.HIGH, f"Class for {described}.", group, 0,
+                Width.LONG, f"{title} type for {alias}", recommended=known,
+            )
+        )  # fmt: skip
+        row = self._rows[f"{prefix}type"]
+        plugin: type[Plugin] | None = None
+        if row.value is not None:
+            try:
+                plugin = self._plugins.get(kind, row.value).load()
+            except ConfigError as exc:
+                row.errors.append(str(ConfigError.invalid(row.name, row.value, str(exc))))
+                row.value = None
+        version = plugin.version if plugin is not None else None
+        self._add(
+            Definition(
+                f"{prefix}plugin.version", Kind.STRING, version, Importance.HIGH, f"Version of {described}.",
+                group, 1, Width.LONG, f"{title} version for {alias}",
+                recommended=(version,) if version else (),
+            )
+        )  # fmt: skip
+        if plugin is None:
+            return
+        own = list(plugin.config_class.definitions().values())
+        if kind is PluginKind.TRANSFORM:
+            own += [
+                Definition("predicate", Kind.STRING, None, Importance.MEDIUM, "The alias of a predicate "
+                           "used to determine whether to apply this transformation."),
+                Definition("negate", Kind.BOOLEAN, False, Importance.MEDIUM,
+                           "Whether the configured predicate should be negated."),
+            ]  # fmt: skip
+        for order, definition in enumerate(sorted(own, key=lambda d: d.name), 2):
+            placed = replace(definition, name=f"{prefix}{definition.name}", group=group, order_in_group=order,
+                             display_name=definition.display_name or definition.name)  # fmt: skip
+            self._add(placed)
+        self._known |= {name for name in self._raw if name.startswith(prefix)}
+
+    def _add_plugin(self, plugin: type[Plugin], prefix: str) -> None:
+        for definition in plugin.config_class.definitions().values():
+            if not definition.internal:
+                self._add(definition, prefix)
+
+    # Checks between settings
+
+    def _cross_check(self, config_class: type[Config], _: Mapping[str, str]) -> Config | None:
+        """Errors between several settings; only where each alone is right."""
+        names = config_class.definitions().keys()
+        if any(self._rows[name].errors for name in names if name in self._rows):
+            return None
+        config, errors = config_class.examine(self._config)
+        self._blame(errors)
+        if config is not None:
+            self._warnings += [warning.message for warning in config.warnings()]
+        return None if errors else config
+
+    def _check_clients(self) -> None:
+        if (self._config.get("exactly.once.support") or "").lower() == "required":
+            self._blame([FieldError(
+                "exactly.once.support", "This worker does not have exactly-once source support enabled."
+            )])  # fmt: skip
+        group = self._config.get("consumer.override.group.id") or f"connect-{self._name}"
+        if group == self._worker.group_id and "topics" in self._rows:
+            why = f"Consumer group {group} conflicts with Connect worker group {self._worker.group_id}"
+            self._blame([FieldError("name", why)])
+        for kind in ("producer", "consumer", "admin"):
+            for name in refused_overrides(self._worker, kind, self._config):
+                why = override_refusal(self._worker, name)
+                self._blame([FieldError(f"{kind}.override.{name}", why)])
+            try:
+                librdkafka_settings(overrides(kind, self._config))
+            except ConfigError as exc:
+                self._blame([FieldError(f"{kind}.override", str(exc))])
+
+    def _add_unknown(self, own: type[Config], common: type[ConnectorConfig]) -> None:
+        """Keys that mean nothing: shown without a definition, with the nearest key that does."""
+        known = [*self._rows, *TaskConfig.definitions()]
+        for name in own.unknown(common.unknown(name for name in self._raw if name not in self._known)):
+            if name in self._rows:
+                continue
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f'; did you mean "{near[0]}"?' if near else ""
+            self._warnings.append(f'Unknown configuration "{name}" is ignored{hint}')
+
+    def _blame(self, errors: Iterable[FieldError]) -> None:
+        for error in errors:
+            row = self._rows.get(error.name)
+            if row is None:
+                row = self._rows[error.name] = _Row(None, error.name, self._shown(error.name))
+            row.errors.append(error.message)
+
+    def _shown(self, name: str) -> str | None:
+        return self._raw.get(name)
+
+    def _has_errors(self) -> bool:
+        return any(row.errors for row in self._rows.values())
+
+    def _result(self) -> Validation:
+        rows = list(self._rows.values())
+        return Validation(
+            self._config.get("connector.class") or "",
+            sum(len(row.errors) for row in rows),
+            list(self._groups),
+            [row.definition for row in rows],
+            [ConfigValue(row.name, row.value, row.errors, row.recommended, row.visible) for row in rows],
+            self._warnings,
+        )
+
+
+def _look_outside(connector: type[Connector[Any]], config: Config) -> list[FieldError]:
+    try:
+        return list(connector().check_connection(config))
+    except Exception as exc:  # noqa: BLE001 - a plugin may raise anything
+        return [FieldError("connector.class", trace_of(exc).splitlines()[0])]

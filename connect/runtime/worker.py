@@ -1,0 +1,139 @@
+"""The worker: everything put together, from its settings. Serves `ConnectService` while it runs."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiokafka
+
+from connect.api import ConnectError
+from connect.herder.herder import Herder
+from connect.runtime.catalog import PluginCatalog
+from connect.runtime.config import WorkerConfig
+from connect.runtime.forks import ForkServer
+from connect.runtime.internal_topics import prepare_internal_topics
+from connect.runtime.kafka_clients import aiokafka_settings
+from connect.runtime.operations import Operations
+from connect.runtime.plugin_hosts import PluginHosts
+from connect.runtime.plugins import Plugins
+from connect.runtime.stores import ConfigStore, OffsetStore, StatusStore
+from connect.runtime.supervisor import Supervisor, restart_policy_reader
+from connect.runtime.topic_map import TopicMap
+
+_LOG = logging.getLogger(__name__)
+_CLOSE_S: Final = 2.0
+
+
+class Worker(Operations):
+    """One worker of a cluster. `settings` are Kafka Connect's worker properties; a bad one raises
+    `ConfigError`. `start` and `stop` once each, in the event loop that then serves the calls."""
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        worker = WorkerConfig.parse(settings)
+        self._client = aiokafka_settings(worker.client("admin"))
+        self._forks = ForkServer(worker.plugin_path, worker.log_level)
+        plugins = Plugins.discover()
+        hosts = PluginHosts(self._forks, worker.originals, worker.plugin_timeout_ms / 1000)
+        catalog = PluginCatalog(plugins, hosts)
+        herder = Herder(restart_policy_reader(worker), worker.task_shutdown_timeout_ms)
+        worker_id = _worker_id(worker)
+        self._producer: aiokafka.AIOKafkaProducer | None = None
+        self._probe: aiokafka.AIOKafkaConsumer | None = None
+        self._state = "starting"
+        self._cluster_id: str | None = None
+        configs = ConfigStore(self._make_map(worker.config_topic), self._on_config_record)
+        offsets = OffsetStore(self._make_map(worker.offset_topic))
+        statuses = StatusStore(self._make_map(worker.status_topic), worker_id)
+        supervisor = Supervisor(worker, herder, configs, offsets, statuses, self._forks, hosts, catalog)
+        super().__init__(worker, worker_id, herder, configs, offsets, statuses, supervisor, hosts, catalog)
+
+    @property
+    def kafka_cluster_id(self) -> str | None:
+        return self._cluster_id
+
+    @property
+    def health(self) -> tuple[int, str]:
+        if self._state == "starting":
+            return 503, "Worker is still starting up."
+        if self._state == "stopping":
+            return 503, "Worker is stopping."
+        failures = [store.map.failure for store in (self._configs, self._offsets, self._statuses)]
+        for failure in (*failures, self._supervisor.failure):
+            if failure is not None:
+                return 500, f"Worker is unhealthy: {failure}"
+        return 200, "Worker has completed startup and is ready to handle requests."
+
+    async def start(self) -> None:
+        """Read the internal topics and take up the work where it was left. Raises `ConnectError` when Kafka
+        cannot be reached in a minute."""
+        self._forks.start()
+        described = asyncio.create_task(self._catalog.load())
+        try:
+            self._cluster_id = await prepare_internal_topics(self._worker, self._client)
+            self._producer = aiokafka.AIOKafkaProducer(
+                **self._client, acks="all", enable_idempotence=True, linger_ms=0
+            )
+            await self._producer.start()
+            self._probe = aiokafka.AIOKafkaConsumer(**self._client)
+            await self._probe.start()
+            stores = (self._configs, self._offsets, self._statuses)
+            await asyncio.gather(*(store.map.start(self._producer, self._probe) for store in stores))
+            await described
+            await self._learn_connectors()
+            await self._forget_leftovers()
+        finally:
+            described.cancel()
+        self._supervisor.start()
+        self._state = "running"
+
+    async def stop(self) -> None:
+        """Stop all tasks, each within `task.shutdown.graceful.timeout.ms`, and close everything."""
+        self._state = "stopping"
+        await self._supervisor.stop(self._worker.task_shutdown_timeout_ms / 1000)
+        for store in (self._configs, self._offsets, self._statuses):
+            await store.map.stop()
+        if self._probe is not None:
+            await self._probe.stop()
+        if self._producer is not None:
+            try:
+                async with asyncio.timeout(_CLOSE_S):
+                    await self._producer.stop()
+            except TimeoutError:
+                _LOG.warning("Kafka did not take the last statuses in time")
+        await self._forks.stop()
+        self._state = "stopped"
+
+    def _make_map(self, topic: str) -> Callable[[Callable[[str, Any], None]], TopicMap]:
+        return lambda on_record: TopicMap(topic, self._client, on_record)
+
+    def _on_config_record(self, key: str, value: Any) -> None:
+        self._herder.on_config_record(key, value)
+        self._supervisor.wake()
+
+    async def _learn_connectors(self) -> None:
+        """Types and versions of deployed connectors that are not installed plugins."""
+        classes = {config.get("connector.class") for config in self._herder.config.connectors.values()}
+        for class_name in classes - {None}:
+            try:
+                await self._catalog.know(str(class_name))
+            except ConnectError as exc:
+                _LOG.warning("connector class %s cannot be used: %s", class_name, exc)
+
+    async def _forget_leftovers(self) -> None:
+        """Statuses of what was deleted while this worker was not looking."""
+        connectors = self._herder.config.connectors
+        for task in self._statuses.tasks:
+            if task.task >= len(self._herder.config.tasks.get(task.connector, ())):
+                await self._statuses.show_task(task, None, None)
+        for name in self._statuses.connectors - connectors.keys():
+            await self._statuses.forget_topics(name)
+            await self._statuses.show_connector(name, None, None)
+
+
+def _worker_id(worker: WorkerConfig) -> str:
+    """`host:port`, as Connect names its workers in statuses."""
+    listener = urlsplit(worker.listeners[0])
+    host = worker.rest_advertised_host or listener.hostname or "127.0.0.1"
+    return f"{host}:{worker.rest_advertised_port or listener.port or 8083}"

@@ -1,0 +1,138 @@
+"""The task of the S3 sink: hands records to the writer of their Kafka partition, and bounds the memory."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import Final
+
+import structlog
+
+from connect.api import RetriableError, SinkRecord, SinkTask, SinkTaskContext, TopicPartition
+from connect.api.java_patterns import time_zone
+from connectors.s3.config import S3SinkConfig
+from connectors.s3.formats import format_for
+from connectors.s3.intake import Intake
+from connectors.s3.naming import Naming
+from connectors.s3.partitioners import partitioner_for
+from connectors.s3.rotation import RotationRules, Schedule
+from connectors.s3.store import Bucket
+from connectors.s3.timestamps import extractor_for
+from connectors.s3.writer import FilePlan, PartitionWriter
+
+log = structlog.get_logger(__name__)
+
+# What the open files of a task may have waiting in memory, beside one block each that is being filled.
+WAITING_BYTES_MAX: Final = 64 << 20
+
+
+class S3SinkTask(SinkTask[S3SinkConfig]):
+    _writers: dict[TopicPartition, PartitionWriter]
+
+    def __init__(self) -> None:
+        self._writers = {}
+
+    def start(self, context: SinkTaskContext, config: S3SinkConfig) -> None:
+        self._context = context
+        self._config = config
+        self._plan = _plan(context, config)
+
+    def open(self, partitions: Iterable[TopicPartition]) -> None:
+        for partition in partitions:
+            self._writers[partition] = self._new_writer(partition)
+
+    def put(self, records: Sequence[SinkRecord]) -> None:
+        now_ms = _now_ms()
+        try:
+            for writer in self._writers.values():
+                writer.started_over = False
+                writer.tick(now_ms)
+            for partition, run in _by_partition(records):
+                if partition not in self._writers:
+                    self._writers[partition] = self._new_writer(partition)
+                if not self._writers[partition].started_over:
+                    self._writers[partition].write(run, now_ms)
+            self._bound_memory()
+        except RetriableError as exc:
+            if not any(writer.started_over for writer in self._writers.values()):
+                self._context.timeout(self._config.retry_backoff_ms)
+                raise
+            # If these records came again, they would come before those that start over.
+            log.warning("having records delivered again", error=str(exc))
+            self._rewind_to_untaken(records)
+
+    def pre_commit(self, offsets: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        safe = {partition: writer.safe_offset for partition, writer in self._writers.items()}
+        return {partition: offset for partition, offset in safe.items() if offset is not None}
+
+    def close(self, partitions: Iterable[TopicPartition]) -> None:
+        for partition in partitions:
+            writer = self._writers.pop(partition, None)
+            if writer is not None:
+                writer.abandon()
+
+    def stop(self) -> None:
+        self.close(list(self._writers))
+
+    def _rewind_to_untaken(self, records: Sequence[SinkRecord]) -> None:
+        untaken: dict[TopicPartition, int] = {}
+        for partition, run in _by_partition(records):
+            writer = self._writers.get(partition)
+            taken = writer.next_offset if writer is not None else None
+            needed = run[0].offset if taken is None else taken
+            if needed <= run[-1].offset:
+                untaken.setdefault(partition, needed)
+        self._context.rewind(untaken)
+
+    def _new_writer(self, partition: TopicPartition) -> PartitionWriter:
+        config, schedule = self._config, None
+        if config.rotates_on_schedule:
+            zone = time_zone(config.timezone)
+            schedule = Schedule(config.rotate_schedule_interval_ms, zone, _now_ms())
+        return PartitionWriter(partition, self._plan, schedule, self._context)
+
+    def _bound_memory(self) -> None:
+        """Send or spill the largest files while all together have too much in memory."""
+        waiting = self._waiting_bytes()
+        if waiting <= WAITING_BYTES_MAX:
+            return
+        files = [(writer, file) for writer in self._writers.values() for file in writer.files.values()]
+        files.sort(key=lambda pair: pair[1].target.memory_bytes, reverse=True)
+        for writer, file in files:
+            writer.shrink(file)
+            if self._waiting_bytes() <= WAITING_BYTES_MAX:
+                return
+
+    def _waiting_bytes(self) -> int:
+        return sum(
+            [file.target.memory_bytes for writer in self._writers.values() for file in writer.files.values()]
+        )
+
+
+def _by_partition(records: Sequence[SinkRecord]) -> Iterator[tuple[TopicPartition, list[SinkRecord]]]:
+    """Neighbours of one Kafka partition, whatever a transform made of topic and partition."""
+    for key, run in groupby(records, attrgetter("original_topic", "original_partition")):
+        yield TopicPartition(*key), list(run)
+
+
+def _plan(context: SinkTaskContext, config: S3SinkConfig) -> FilePlan:
+    format = format_for(config)
+    extractor = extractor_for(config) if config.is_time_based else None
+    return FilePlan(
+        bucket=Bucket(config),
+        part_bytes=config.part_bytes,
+        format=format,
+        naming=Naming.of(config, format.extension),
+        intake=Intake(config, format, partitioner_for(config), extractor, context.report_errant),
+        rules=RotationRules(
+            config.flush_size,
+            config.rotate_interval_ms if config.rotates_on_record_time else None,
+            config.rotate_file_on_partition_change,
+        ),
+        extractor=extractor,
+        only_new_objects=config.rotates_on_schedule and config.conditional_writes,
+    )
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,224 @@
+"""The bucket: requests to S3, tried again where that helps, with errors that name bucket, key and cause."""
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import structlog
+
+from connect.api import ConnectError, RetriableError
+from connectors.s3.config import S3SinkConfig
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S: Final = 5
+READ_TIMEOUT_S: Final = 60
+BACKOFF_S_MAX: Final = 5.0
+
+_CAUSES: Final[Mapping[str, str]] = {
+    "NoSuchBucket": "the bucket does not exist",
+    "AccessDenied": "access denied",
+    "403": "access denied",
+    "AllAccessDisabled": "all access to the bucket is disabled",
+    "InvalidAccessKeyId": "the access key is not known",
+    "SignatureDoesNotMatch": "the secret key does not fit the access key",
+    "ExpiredToken": "the credentials have expired",
+    "RequestTimeTooSkewed": "this machine's clock differs too much from S3's",
+    "PermanentRedirect": "the bucket is in another region than s3.region says",
+    "301": "the bucket is in another region than s3.region says",
+    "AuthorizationHeaderMalformed": "the bucket is in another region than s3.region says",
+    "KeyTooLongError": "the key is longer than the 1024 bytes that S3 allows",
+    "SlowDown": "S3 asks for fewer requests",
+}
+_RETRIABLE_CODES: Final = frozenset(
+    ("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling",
+     "ThrottlingException", "RequestLimitExceeded", "BandwidthLimitExceeded", "OperationAborted",
+     "ConditionalRequestConflict", "RequestTimeTooSkewed")
+)  # fmt: skip
+
+
+class ObjectExistsError(ConnectError):
+    """There is an object of this key already, and it must not be overwritten."""
+
+
+class UploadLostError(ConnectError):
+    """S3 no longer knows a multipart upload: its parts are gone."""
+
+
+class Bucket:
+    """The bucket that the settings name. The client is made when it is first needed.
+
+    Every method raises `RetriableError` when trying again later may help, else `ConnectError`.
+    """
+
+    def __init__(self, config: S3SinkConfig) -> None:
+        self.name = config.bucket
+        self._config = config
+        self._made: S3Client | None = None
+
+    @property
+    def _client(self) -> "S3Client":
+        if self._made is None:
+            self._made = make_client(self._config)
+        return self._made
+
+    def put(self, key: str, data: bytes, metadata: Mapping[str, str], *, if_absent: bool) -> None:
+        """Write an object at once; raises `ObjectExistsError`."""
+        only_new: Any = {"IfNoneMatch": "*"} if if_absent else {}
+        self._perform(
+            key,
+            lambda client: client.put_object(
+                Bucket=self.name, Key=key, Body=data, Metadata=metadata, **only_new
+            ),
+        )
+
+    def start_upload(self, key: str) -> str:
+        """Begin a multipart upload; its id. One that a killed task left for this key is given up."""
+        self._abort_leftovers(key)
+        return self._perform(
+            key, lambda client: client.create_multipart_upload(Bucket=self.name, Key=key)["UploadId"]
+        )
+
+    def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> str:
+        """Write a part, numbered from 1; its ETag. Raises `UploadLostError`."""
+        return self._perform(
+            key,
+            lambda client: client.upload_part(
+                Bucket=self.name, Key=key, UploadId=upload_id, PartNumber=number, Body=data
+            )["ETag"],
+        )
+
+    def complete_upload(self, key: str, upload_id: str, etags: Sequence[str], *, if_absent: bool) -> None:
+        """Make the object of its parts; raises `ObjectExistsError`, `UploadLostError`."""
+        parts: Any = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
+        only_new: Any = {"IfNoneMatch": "*"} if if_absent else {}
+        self._perform(
+            key,
+            lambda client: client.complete_multipart_upload(
+                Bucket=self.name, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}, **only_new
+            ),
+        )
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        """Give up an upload. What cannot be cleaned up is logged and left to the bucket's lifecycle."""
+        try:
+            self._perform(
+                key,
+                lambda client: client.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=upload_id),
+                retries=0,
+            )
+        except UploadLostError:
+            pass  # it is gone, as wanted
+        except ConnectError as exc:
+            log.warning("cannot abort a multipart upload", upload_id=upload_id, error=str(exc))
+
+    def _abort_leftovers(self, key: str) -> None:
+        try:
+            left = self._perform(
+                key, lambda client: client.list_multipart_uploads(Bucket=self.name, Prefix=key), retries=0
+            )
+        except ConnectError as exc:
+            # Not every writer may list uploads, and not every store can.
+            log.debug("cannot look for multipart uploads that were left", error=str(exc))
+            return
+        for upload in left.get("Uploads", ()):
+            if upload["Key"] == key:
+                self.abort_upload(key, upload["UploadId"])
+
+    def metadata(self, key: str) -> Mapping[str, str] | None:
+        """The metadata of an object; None if there is none of this key."""
+
+        def look(client: "S3Client") -> Mapping[str, str] | None:
+            from botocore.exceptions import ClientError
+
+            try:
+                return client.head_object(Bucket=self.name, Key=key)["Metadata"]
+            except ClientError as exc:
+                if exc.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
+                    return None
+                raise
+
+        return self._perform(key, look)
+
+    def _perform(self, key: str, request: Callable[["S3Client"], T], retries: int | None = None) -> T:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        tries_left = self._config.part_retries if retries is None else retries
+        wait_s = self._config.part_retry_backoff_ms / 1000
+        while True:
+            try:
+                return request(self._client)
+            except (BotoCoreError, ClientError) as exc:
+                error = explain(exc, f"s3://{self.name}/{key}")
+                if tries_left == 0 or not isinstance(error, RetriableError):
+                    raise error from exc
+                log.warning("trying again", error=str(error), tries_left=tries_left)
+            tries_left -= 1
+            time.sleep(min(wait_s, BACKOFF_S_MAX) * random.uniform(0.5, 1))
+            wait_s *= 2
+
+
+def make_client(config: S3SinkConfig, *, read_timeout_s: float = READ_TIMEOUT_S) -> "S3Client":
+    """A boto3 client for the settings. Importing boto3 costs 30 MB, so nobody does before this."""
+    import boto3
+    from botocore.config import Config as ClientConfig
+
+    secret = config.secret_access_key.get_secret_value() if config.secret_access_key else None
+    return boto3.client(
+        "s3",
+        region_name=config.region,
+        endpoint_url=config.store_url,
+        aws_access_key_id=config.access_key_id or None,
+        aws_secret_access_key=secret or None,
+        config=ClientConfig(
+            s3={"addressing_style": "path" if config.path_style else "virtual"},
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=read_timeout_s,
+            retries={"total_max_attempts": 1},  # Bucket tries again itself, as the settings say
+            # Not every store that speaks S3 knows the checksums that AWS does.
+            request_checksum_calculation="when_required" if config.store_url else "when_supported",
+        ),
+    )
+
+
+def explain(exc: Exception, what: str) -> ConnectError:
+    """One sentence for a failed request: which object (or bucket), why, and by its class whether a retry
+    helps."""
+    from botocore import exceptions
+
+    if isinstance(exc, exceptions.ClientError):
+        return _explain_answer(exc.response, what)
+    if isinstance(exc, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
+        why = (
+            "no credentials: set aws.access.key.id and aws.secret.access.key, or provide them by environment"
+        )
+        return ConnectError(f"cannot write {what}: {why}")
+    if isinstance(exc, exceptions.EndpointConnectionError):
+        where = exc.kwargs["endpoint_url"].split("?")[0]
+        return RetriableError(f"cannot write {what}: nothing answers at {where}")
+    if isinstance(exc, exceptions.HTTPClientError):
+        return RetriableError(f"cannot write {what}: {exc}")
+    if isinstance(exc, exceptions.ParamValidationError):
+        return ConnectError(f"cannot write {what}: S3 does not allow such a bucket name")
+    return ConnectError(f"cannot write {what}: {exc}")
+
+
+def _explain_answer(answer: Any, what: str) -> ConnectError:
+    code, status = error_code(answer), answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    why = f"cannot write {what}: {_CAUSES.get(code) or answer['Error'].get('Message') or code}"
+    if code in ("PreconditionFailed", "412"):
+        return ObjectExistsError(f"cannot write {what}: it exists already")
+    if code == "NoSuchUpload":
+        return UploadLostError(why)
+    if code in _RETRIABLE_CODES or status >= 500 or status == 429:
+        return RetriableError(why)
+    return ConnectError(why)
+
+
+def error_code(answer: Any) -> str:
+    return str(answer.get("Error", {}).get("Code", ""))

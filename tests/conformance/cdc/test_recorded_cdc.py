@@ -1,0 +1,113 @@
+"""Every recorded scenario of Debezium 3.6.1 gives the same events, schemas, keys, headers and offsets here.
+
+`DIFFERENT` lists the places where Debezium is wrong and Millstream is not; `NOT_YET` the scenarios of
+features that are still to come, each of which must fail until it is taken off the list.
+"""
+
+import re
+
+import psycopg
+import pytest
+from replay import RECORDINGS, Replay, compare, recorded
+
+from connect.api import ConfigError
+from connect.testing.postgres import PostgresServer
+
+NOT_YET = {
+    "blocking_snapshot": "signals",
+    "heartbeat": "heartbeats",
+    "identity_autoset": "replica.identity.autoset.values",
+    "masks": "masks of columns",
+    "names_adjusted_unicode": "adjustment of names",
+    "notifications": "notifications",
+    "snapshot_parallel": "snapshot.max.threads",
+    "transaction_metadata": "transaction metadata",
+    "types_propagate_source": "propagation of source types",
+}
+
+# The server must have been built with these.
+NEEDS = {
+    "types_vector": "SELECT 1 FROM pg_available_extensions WHERE name = 'vector'",
+    "types_xml": "SELECT 1 FROM pg_config WHERE name = 'CONFIGURE' AND setting LIKE '%--with-libxml%'",
+}
+
+_LEFT_OUT = "arrays of money, interval and domains are left out without a word"
+_NULL_ARRAY = "an enum array with a NULL inside becomes null as a whole, so its items are not optional"
+_SNAPSHOT_DATE = "infinite dates are other numbers in the snapshot than in the stream"
+_NAME = "name columns are null in the stream"
+_NEGATIVE_SCALE = "numeric(p,-s) has scale 2046"
+_DENORMAL = "Java writes the smallest float with one digit more; it is the same number"
+_INFINITY = {r"inf\[[23]\].*after\.d:": _SNAPSHOT_DATE}
+_ARRAYS = {
+    r"(after|before)\S*: fields .*'m', .*'iv', ": _LEFT_OUT,
+    r"(after|before).*\.bt\b": "bit arrays are null, under a schema of bytes",
+    r"(after|before)\.tm\[0\]: ": "array items of type time lose their microseconds",
+    r"((after|before)\.e: \[.*null|\.e\.items\.optional)": _NULL_ARRAY,
+}
+_NUMBERS = {r"c_num_neg": _NEGATIVE_SCALE, r"c_real: 1e-45 ": _DENORMAL}
+
+DIFFERENT: dict[str, dict[str, str]] = {
+    "alter_table": {
+        r"t2\[0\]\.key: ": "the key of a renamed table is null when it is dropped right afterwards",
+        r"t2\[0\]\.value\.schema.*fields\.id\.optional": "so is what is known of its columns",
+    },
+    "filter_column_include": {
+        r"k\[0\]\.key.*id: 1 \| 0": "the key of a snapshot row is 0 when its column is excluded",
+        r"[kz]\[\d\]\.key\.schema\.fields\.id\.optional: false": "and optional in the stream",
+    },
+    "types_arrays": _ARRAYS,
+    "types_arrays_iso": _ARRAYS,
+    "types_arrays_multidim": {r"\[2\].*after\.[it]: \[": "multidimensional arrays are nulls or Java object names"},
+    "types_defaults": {r"fields\.v\.default: \"it's\"": "a default with a quote ends at the quote"},
+    "types_domain_over_enum": {r"^types_domain_over_enum|^offset|^failure": "the task fails at start"},
+    "types_domains": {
+        r"(after|before)\S*: fields .*'da'\]": _LEFT_OUT,
+        r"\.ea\.items\.optional|after\.ea: \[null": _NULL_ARRAY,
+    },
+    "types_enum_array": {r"\.(a|nn)\.items\.optional|after\.a: \[.*null\]": _NULL_ARRAY},
+    "types_extreme_dates_adaptive": {r"\[5\].*after\.ts: ": "timestamps near the upper limit overflow"},
+    "types_geometric": {r"(after|before)\S*: fields .*'c_points'\]": _LEFT_OUT},
+    "types_infinity_adaptive": _INFINITY,
+    "types_infinity_connect": _INFINITY,
+    "types_infinity_microseconds": _INFINITY,
+    "types_infinity_nanoseconds": _INFINITY,
+    "types_interval_infinity": {r"\[4\].*after\.v: ": "an infinite interval is 0"},
+    "types_money": {r"(after|before)\S*: fields .*'a'\]": _LEFT_OUT},
+    "types_numbers_precise": _NUMBERS,
+    "types_numbers_string": _NUMBERS,
+    "types_vector": {r"\.s\.vector\[": "a sparse vector has the order of Java's hashes; here its own"},
+    "types_text": {r"\.c_name: ": _NAME},
+    "types_text_binary_base64": {r"\.c_name: ": _NAME},
+    "types_text_hstore_map": {r"\.c_name: ": _NAME},
+}  # fmt: skip
+
+SCENARIOS = sorted(path.parent.name for path in RECORDINGS.glob("*/scenario.sql"))
+
+
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if name not in NOT_YET])
+def test_gives_what_debezium_gave(postgres: PostgresServer, name: str) -> None:
+    if name in NEEDS and not _has(postgres, NEEDS[name]):
+        pytest.skip(f"this build of PostgreSQL lacks what {name} needs: {NEEDS[name]}")
+    replay = Replay(postgres, name)
+    replay.run()
+
+    expected = DIFFERENT.get(name, {})
+    found = compare(replay, recorded(name))
+    unexpected = [line for line in found if not any(re.search(pattern, line) for pattern in expected)]
+    assert unexpected == []
+    unused = [pattern for pattern in expected if not any(re.search(pattern, line) for line in found)]
+    assert unused == [], "these differences are gone: take them off the list"
+
+
+@pytest.mark.parametrize("name", sorted(NOT_YET))
+def test_refuses_what_is_still_to_come(postgres: PostgresServer, name: str) -> None:
+    with pytest.raises(ConfigError, match="not supported yet"):
+        Replay(postgres, name).run()
+
+
+def _has(postgres: PostgresServer, sql: str) -> bool:
+    try:
+        with postgres.connect() as connection:
+            return connection.execute(sql.encode()).fetchone() is not None
+    except psycopg.DatabaseError:
+        return False

@@ -1,0 +1,124 @@
+"""Replaying a recorded story of REST calls against a running worker, and comparing the answers."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "rest"
+SETTLE_SECONDS = 15.0
+POLL_SECONDS = 0.05
+
+# Values that differ from worker to worker and from run to run.
+_VOLATILE = {"worker_id", "kafka_cluster_id", "commit", "version", "last_modified"}
+_JAVA_VERSION = "4.3.1"
+# Lists whose order means nothing.
+_SETS = {"offsets", "topics", "recommended_values", "errors"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One call that was answered otherwise than by the Java worker."""
+
+    call: str
+    expected: Any
+    got: Any
+
+    def __str__(self) -> str:
+        return f"{self.call}\n    Java: {_short(self.expected)}\n    ours: {_short(self.got)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 1500 else text[:1500] + "…"
+
+
+def story(name: str) -> list[dict[str, Any]]:
+    """The calls of a recorded story."""
+    calls: list[dict[str, Any]] = json.loads((GOLDEN / f"{name}.json").read_text())["calls"]
+    return calls
+
+
+def replay(
+    calls: list[dict[str, Any]],
+    client: httpx.Client,
+    before: Mapping[int, Callable[[], None]],
+    unsettled: set[int],
+) -> dict[int, Difference]:
+    """Make the calls in order; the differences by the number of the call.
+
+    `before` holds what must happen before a call. A GET is repeated until its answer is as recorded, since
+    the recording holds settled answers too; those in `unsettled` are known to differ and made once.
+    """
+    found = {}
+    for call in calls:
+        number = call["n"]
+        if number in before:
+            before[number]()
+        patient = call["method"] == "GET" and number not in unsettled
+        deadline = time.monotonic() + (SETTLE_SECONDS if patient else 0)
+        while (difference := _make(call, client)) is not None and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        if difference is not None:
+            found[number] = difference
+    return found
+
+
+def _make(call: dict[str, Any], client: httpx.Client) -> Difference | None:
+    body = call["body"]
+    response = client.request(
+        call["method"],
+        call["path"],
+        headers=call["request_headers"],
+        content=None if body is None else body.encode(),
+    )
+    got = [response.status_code, normal(response.json()) if response.content else None]
+    expected = [call["status"], normal(call["response"])]
+    for header, value in call.get("headers", {}).items():
+        expected.append(_header(header, value))
+        got.append(_header(header, response.headers.get(header)))
+    if got == expected:
+        return None
+    name = f"#{call['n']} {call['method']} {call['path']} {call.get('note') or ''}".strip()
+    return Difference(f"{name} {(body or '')[:300]}", expected, got)
+
+
+def _header(name: str, value: str | None) -> Any:
+    if value is None:
+        return None
+    if name == "allow":
+        return sorted(value.split(","))
+    return re.sub(r"http://[^/]*", "", value)  # location
+
+
+def normal(node: Any, key: str | None = None) -> Any:
+    """The answer without what varies by nature."""
+    if isinstance(node, dict):
+        if set(node) == {"error_code", "message"}:
+            return {"error_code": node["error_code"], "message": _message(node["message"])}
+        return {
+            name: "<volatile>"
+            if name in _VOLATILE
+            else value.split("\n")[0]
+            if name == "trace" and value
+            else normal(value, name)
+            for name, value in sorted(node.items())
+            if name != "documentation"
+        }
+    if isinstance(node, list):
+        items = [normal(item) for item in node]
+        if key in _SETS or all(isinstance(item, str) for item in items):
+            items.sort(key=json.dumps)
+        return items
+    return node
+
+
+def _message(text: str) -> str:
+    if text.startswith("Connector configuration is invalid"):
+        return "\n".join(sorted(text.split("\n")))
+    return re.sub(r"available connectors are: .*", "available connectors are: …", text, flags=re.DOTALL)

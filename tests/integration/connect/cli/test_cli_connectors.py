@@ -1,0 +1,158 @@
+"""`millstream connectors` against a running worker."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.cli import Ran
+from support.cli import millstream as run_millstream
+
+from connect.testing.child import free_ports
+from connect.testing.millstream import Millstream
+
+Cli = Callable[..., Ran]
+DEADLINE_SECONDS = 30
+
+
+@pytest.fixture
+def cli(millstream: Millstream) -> Cli:
+    def run(*arguments: str, **rest: Any) -> Ran:
+        return run_millstream(
+            "connectors", *arguments, environment={"MILLSTREAM_URL": millstream.url}, **rest
+        )
+
+    return run
+
+
+@pytest.fixture
+def name(cli: Cli) -> Iterator[str]:
+    """The name of a connector that the test may create; deleted in the end."""
+    name = f"cli/{uuid.uuid4().hex[:8]}"
+    yield name
+    cli("delete", name)
+
+
+def connector(name: str, directory: Path, **more: Any) -> str:
+    """A file that describes a file source."""
+    config = {
+        "connector.class": "FileStreamSource",
+        "file": str(directory / "lines.txt"),
+        "topic": f"t-{name.replace('/', '-')}",
+        "value.converter": "org.apache.kafka.connect.storage.StringConverter",
+    }
+    file = directory / "connector.json"
+    file.write_text(json.dumps({"name": name, "config": {**config, **more}}))
+    return str(file)
+
+
+def eventually(cli: Cli, name: str, wanted: Callable[[Any], bool]) -> Any:
+    """The status of a connector once it is as wanted."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while True:
+        (status,) = cli("status", name, "-o", "json").json
+        if wanted(status):
+            return status
+        assert time.monotonic() < deadline, status
+        time.sleep(0.1)
+
+
+def running(status: Any) -> bool:
+    return [task["state"] for task in status["tasks"]] == ["RUNNING"]
+
+
+def test_apply_creates_and_updates(cli: Cli, name: str, tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("one\n")
+    file = connector(name, tmp_path)
+    assert cli("apply", file, "-o", "json").json == [{"name": name, "result": "created"}]
+    assert cli("apply", file, "-o", "json").json == [{"name": name, "result": "unchanged"}]
+    connector(name, tmp_path, **{"batch.size": 10})
+    assert cli("apply", file, "-o", "json").json == [{"name": name, "result": "updated"}]
+    eventually(cli, name, running)
+    listed = cli("list", "-o", "json").json[name]
+    assert listed["info"]["config"]["batch.size"] == "10"
+    row = next(line.split() for line in cli("list").out.splitlines() if line.startswith(name))
+    assert row == [name, "source", "RUNNING", "1", "RUNNING", "FileStreamSource"]
+
+
+def test_the_life_of_a_connector(cli: Cli, name: str, tmp_path: Path) -> None:
+    lines = tmp_path / "lines.txt"
+    lines.write_text("one\ntwo\n")
+    cli("apply", connector(name, tmp_path))
+    eventually(cli, name, running)
+    position = {"offsets": [{"partition": {"filename": str(lines)}, "offset": {"position": 8}}]}
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while cli("offsets", "get", name, "-o", "json").json != position:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert cli("pause", name).out == f"{name} paused\n"
+    eventually(cli, name, lambda status: status["connector"]["state"] == "PAUSED")
+    refused = cli("offsets", "reset", name)
+    assert refused.code == 1
+    assert "must be in the STOPPED state" in refused.err
+    assert cli("stop", name, "-o", "json").json == {"name": name, "result": "stopped"}
+    eventually(cli, name, lambda status: status["connector"]["state"] == "STOPPED")
+    position["offsets"][0]["offset"]["position"] = 4
+    assert cli("offsets", "alter", name, "-", stdin=json.dumps(position)).code == 0
+    assert cli("offsets", "get", name, "-o", "json").json == position
+    assert cli("offsets", "reset", name).code == 0
+    assert cli("offsets", "get", name, "-o", "json").json == {"offsets": []}
+    assert cli("resume", name).code == 0
+    eventually(cli, name, running)
+    assert cli("restart", name, "--tasks").out == f"{name} restarted\n"
+    assert cli("delete", name).out == f"{name} deleted\n"
+    gone = cli("delete", name)
+    assert (gone.code, gone.err) == (1, f"millstream: Connector {name} not found\n")
+
+
+def test_a_failed_task_is_exit_code_3_and_says_why(cli: Cli, name: str, tmp_path: Path) -> None:
+    sink = {
+        "connector.class": "FileStreamSink",
+        "topics": f"t-{name.replace('/', '-')}",
+        "file": str(tmp_path / "no" / "such" / "directory"),
+    }
+    file = tmp_path / "sink.json"
+    file.write_text(json.dumps({"name": name, "config": sink}))
+    assert cli("apply", str(file)).code == 0
+    eventually(cli, name, lambda status: [task["state"] for task in status["tasks"]] == ["FAILED"])
+    shown = cli("status", name)
+    assert shown.code == 3
+    assert "FAILED" in shown.out
+    assert "directory" in shown.out
+
+
+def test_a_refused_config_is_the_workers_own_sentence(cli: Cli, name: str, tmp_path: Path) -> None:
+    refused = cli("apply", connector(name, tmp_path, **{"batch.size": "many"}))
+    assert refused.code == 1
+    assert "Invalid value many for configuration batch.size: Not a number of type INT" in refused.err
+
+
+def test_a_bad_file_stops_apply_before_anything_is_touched(cli: Cli, name: str, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.json"
+    bad.write_text("{")
+    ran = cli("apply", connector(name, tmp_path), str(bad))
+    assert ran.code == 2
+    assert ran.err.startswith(f"millstream: {bad} is not JSON")
+    assert cli("status", name).err == f"millstream: No status found for connector {name}\n"
+
+
+def test_no_worker_is_one_sentence() -> None:
+    nobody = f"http://127.0.0.1:{free_ports(1)[0]}"
+    ran = run_millstream("connectors", "list", "--url", nobody)
+    assert ran.code == 1
+    assert ran.err.startswith(f"millstream: no worker answers at {nobody}")
+    assert ran.err.count("\n") == 1
+
+
+def test_help_is_quick_to_import() -> None:
+    """Whatever is heavy is imported by the command that needs it."""
+    import subprocess
+    import sys
+
+    heavy = ("confluent_kafka", "httpx", "fastapi", "pydantic", "uvicorn", "structlog", "asyncio", "aiokafka")
+    code = f"import sys, connect.cli.main; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,171 @@
+"""Connectors that misbehave on demand, for tests of the runtime; deployed as `fault_connectors:ClassName`.
+
+What a task does is a setting that is read at its start, so that a test can change it by a new config.
+"""
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from connect.api import (
+    Config,
+    ConnectError,
+    FieldError,
+    RetriableError,
+    SinkConnector,
+    SinkRecord,
+    SinkTask,
+    SinkTaskContext,
+    SourceConnector,
+    SourceRecord,
+    SourceTask,
+    SourceTaskContext,
+    TopicPartition,
+    setting,
+)
+
+
+class FaultConfig(Config):
+    fault: str = setting("fault", default="none", doc="What goes wrong, and where.")
+    tasks: int = setting("tasks", default=1, doc="How many task configs to make.")
+
+
+class CountingConfig(FaultConfig):
+    topic: str = setting("topic", doc="Where the numbers go.")
+    limit: int = setting("limit", default=100, doc="How many numbers.")
+    batch: int = setting("batch", default=10, doc="Numbers a poll.")
+    value_bytes: int = setting("value.bytes", default=0, doc="Pad values to so many bytes.")
+
+
+class _Faulty:
+    """What both connectors do."""
+
+    def task_configs(self, config: Any, max_tasks: int) -> Sequence[Mapping[str, str]]:
+        if config.fault == "task_configs raises":
+            raise ConnectError("no tasks today")
+        if config.fault == "task_configs hangs":
+            time.sleep(3600)
+        if config.fault == "task_configs dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [{**config.originals, "number": str(number)} for number in range(config.tasks)]
+
+    def check_connection(self, config: Any) -> Iterable[FieldError]:
+        if config.fault == "check hangs":
+            time.sleep(3600)
+        if config.fault == "check complains":
+            yield FieldError("fault", "the server does not answer")
+
+
+class CountingSource(_Faulty, SourceConnector[CountingConfig]):
+    """Writes the numbers 0 … limit-1, one source partition, the offset is the next number."""
+
+    version = "1.2.3"
+    config_class = CountingConfig
+
+    def alter_offsets(self, config: Any, offsets: Any) -> bool:
+        for _, offset in offsets:
+            if offset is not None and not isinstance(offset.get("next"), int):
+                raise ConnectError("the offset needs an integer 'next'")
+        return True
+
+
+class CountingTask(SourceTask[CountingConfig]):
+    def start(self, context: SourceTaskContext, config: CountingConfig) -> None:
+        self._context = context
+        self._config = config
+        self._partition = {"counter": context.task_id}
+        offset = context.offset(self._partition) or {"next": 0}
+        self._next = offset["next"]
+        if config.fault == "start raises":
+            raise ConnectError("cannot start")
+        if config.fault == "start exits":
+            os._exit(7)
+
+    def poll(self) -> Sequence[SourceRecord]:
+        _misbehave(self._config.fault, "poll")
+        if self._next >= self._config.limit:
+            self._context.wait(0.2)
+            return ()
+        last = min(self._next + self._config.batch, self._config.limit)
+        numbers, self._next = range(self._next, last), last
+        return [
+            SourceRecord(
+                self._partition, {"next": number + 1}, self._config.topic,
+                str(number).rjust(self._config.value_bytes).encode(),
+            )
+            for number in numbers
+        ]  # fmt: skip
+
+
+CountingSource.task_class = CountingTask
+
+
+class CollectingConfig(FaultConfig):
+    file: str = setting("file", doc="Where the values go, a line each.")
+
+
+class CollectingSink(_Faulty, SinkConnector[CollectingConfig]):
+    """Appends `topic partition offset value` lines to a file at `flush`."""
+
+    version = "4.5.6"
+    config_class = CollectingConfig
+
+
+class CollectingTask(SinkTask[CollectingConfig]):
+    def start(self, context: SinkTaskContext, config: CollectingConfig) -> None:
+        self._context = context
+        self._config = config
+        self._lines: list[str] = []
+        self._calls = itertools.count()
+
+    def open(self, partitions: Iterable[TopicPartition]) -> None:
+        self._log(f"open {sorted(partitions)}")
+
+    def close(self, partitions: Iterable[TopicPartition]) -> None:
+        self._log(f"close {sorted(partitions)}")
+
+    def put(self, records: Sequence[SinkRecord]) -> None:
+        _misbehave(self._config.fault, "put")
+        if records and self._config.fault == "put retries twice" and next(self._calls) < 2:
+            self._context.timeout(100)
+            raise RetriableError("not yet")
+        for record in records:
+            text = record.value.decode() if isinstance(record.value, bytes) else str(record.value)
+            if text == self._config.fault.removeprefix("errant "):
+                self._context.report_errant(record, ConnectError(f"{text} is errant"))
+                continue
+            self._lines.append(
+                f"{record.original_topic} {record.original_partition} {record.offset} {text.strip()}\n"
+            )
+
+    def flush(self, offsets: Mapping[TopicPartition, int]) -> None:
+        with Path(self._config.file).open("a") as file:
+            file.writelines(self._lines)
+        self._lines.clear()
+
+    def stop(self) -> None:
+        self._log("stop")
+
+    def _log(self, what: str) -> None:
+        with Path(f"{self._config.file}.calls").open("a") as file:
+            file.write(f"{what}\n")
+
+
+CollectingSink.task_class = CollectingTask
+
+
+def _misbehave(fault: str, where: str) -> None:
+    if fault == f"{where} raises":
+        raise ConnectError("it broke")
+    if fault == f"{where} raises KeyError":
+        raise KeyError("unexpected")
+    if fault == f"{where} hangs":
+        time.sleep(3600)
+    if fault == f"{where} kills itself":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fault == f"{where} eats memory":
+        _ = [bytearray(1 << 20) for _ in range(1 << 20)]
