@@ -345,15 +345,24 @@ class TopicConfigs:
         return self._defaults | {name: DEFINITIONS[name].parse(text) for name, text in configs.items()}
 
     def sources(self, name: str, configs: Mapping[str, str]) -> list[ConfigValueSource]:
-        """All places that have a value for config `name`, the one in force first."""
+        """All places that name a value for config `name`, the one in force first.
+
+        As in Kafka, there is no entry for a default that belongs to no single broker setting.
+        """
         definition = DEFINITIONS[name]
         sources: list[ConfigValueSource] = []
         if name in configs:
             sources.append(ConfigValueSource(name, configs[name], ConfigSource.TOPIC))
         sources += self._broker[name]
-        primary = definition.synonyms[0].name if definition.synonyms else name
-        sources.append(ConfigValueSource(primary, definition.default, ConfigSource.DEFAULT))
+        if len(definition.synonyms) == 1:
+            default = definition.synonyms[0].name
+            sources.append(ConfigValueSource(default, definition.default, ConfigSource.DEFAULT))
         return sources
+
+    def source(self, name: str, configs: Mapping[str, str]) -> ConfigSource:
+        """Where the value in force comes from."""
+        sources = self.sources(name, configs)
+        return sources[0].source if sources else ConfigSource.DEFAULT
 
     def text(self, name: str, configs: Mapping[str, str]) -> str:
         """The value in force, in the config's own unit."""

@@ -118,7 +118,7 @@ class ConfigsHandler:
                     name=definition.name,
                     value=self._admin.configs.text(definition.name, topic.configs),
                     read_only=False,
-                    config_source=sources[0].source,
+                    config_source=self._admin.configs.source(definition.name, topic.configs),
                     is_sensitive=False,
                     synonyms=tuple(ConfigSynonym(s.name, s.text, s.source) for s in sources)
                     if request.include_synonyms

@@ -8,6 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from broker.catalog import CatalogWriteError, Topic, topic_name_problem
 from broker.catalog.config_types import InvalidConfig
@@ -135,6 +136,8 @@ class TopicsHandler:
         self._admin = admin
         self._catalog = admin.catalog
         self._settings = settings
+        # A thousand topics that are created alike have their configs worked out once.
+        self._configs = lru_cache(16)(self._describe_configs)
 
     def apis(self) -> list[Api]:
         return [
@@ -317,23 +320,26 @@ class TopicsHandler:
                 )
 
     def _created(self, topic: Topic) -> CreatedTopic:
-        configs = self._admin.configs
         return CreatedTopic(
             name=topic.name,
             error_code=ErrorCode.none,
             topic_id=topic.topic_id,
             num_partitions=topic.partitions,
             replication_factor=1,
-            configs=tuple(
-                CreatedConfig(
-                    name=name,
-                    value=configs.text(name, topic.configs),
-                    read_only=False,
-                    config_source=configs.sources(name, topic.configs)[0].source,
-                    is_sensitive=False,
-                )
-                for name in DEFINITIONS
-            ),
+            configs=self._configs(tuple(topic.configs.items())),
+        )
+
+    def _describe_configs(self, explicit: tuple[tuple[str, str], ...]) -> tuple[CreatedConfig, ...]:
+        configs, values = self._admin.configs, dict(explicit)
+        return tuple(
+            CreatedConfig(
+                name=name,
+                value=configs.text(name, values),
+                read_only=False,
+                config_source=configs.source(name, values),
+                is_sensitive=False,
+            )
+            for name in DEFINITIONS
         )
 
     def _find(self, ref: DeletedTopicRef) -> Topic:

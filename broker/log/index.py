@@ -85,8 +85,7 @@ class IndexFile:
         """Drop all entries from the `count`th on."""
         size = count * self._layout.size
         if size < self._stored_bytes:
-            if self._path.exists():
-                os.truncate(self._path, size)
+            os.truncate(self._path, size)
             self._stored_bytes = size
         del self._pending[size - self._stored_bytes :]
 
@@ -100,6 +99,12 @@ class IndexFile:
             else:
                 high = middle
         return low
+
+    def clear(self) -> None:
+        """Drop all entries, and the file."""
+        self.unlink()
+        self._stored_bytes = 0
+        self._pending.clear()
 
     def unlink(self) -> None:
         self._path.unlink(missing_ok=True)

@@ -15,9 +15,9 @@ import os
 
 import structlog
 
-from broker.log.partition_log import PartitionLog
+from broker.log.partition_log import LEADER_EPOCH, PartitionLog
 from broker.log.segment import RELATIVE_OFFSET_MAX, Segment
-from broker.wire.batch import HEADER_BYTES, NO_PRODUCER_ID, InvalidBatch, check_crc, read_header
+from broker.wire.batch import HEADER_BYTES, NO_PRODUCER_ID, BatchHeader, InvalidBatch, check_crc, read_header
 
 logger = structlog.get_logger(__name__)
 
@@ -72,10 +72,8 @@ def _open_segments(log: PartitionLog) -> list[Segment]:
 
 def _trust(segment: Segment, next_offset: int) -> None:
     segment.next_offset = next_offset
-    if not segment.indexes_are_sane or (segment.size and not len(segment.time_index)):
+    if segment.size and not (segment.indexes_are_sane and segment.load_max_timestamp()):
         segment.rebuild_indexes()
-        segment.next_offset = next_offset
-    segment.load_max_timestamp()
 
 
 def _recover(segment: Segment, recovery_point: int, following: list[Segment]) -> bool:
@@ -99,8 +97,7 @@ def _read_batches(segment: Segment, position: int, recovery_point: int, followin
             for start, header in segment.batches(position, verify=verify):
                 if not verify and header.base_offset >= recovery_point:
                     break
-                if header.base_offset < segment.next_offset:
-                    raise InvalidBatch(f"offset {header.base_offset} comes after {segment.next_offset - 1}")
+                _check_order(segment, header, appended=verify)
                 segment.add_to_indexes(start, header)
                 position = start + header.batch_bytes
     except InvalidBatch as exc:
@@ -110,6 +107,15 @@ def _read_batches(segment: Segment, position: int, recovery_point: int, followin
         if any(later.size for later in following) or _batch_follows(segment, position):
             raise CorruptLog(f"{where}; records follow it") from exc
     return position
+
+
+def _check_order(segment: Segment, header: BatchHeader, *, appended: bool) -> None:
+    """What is not synced yet was `appended` as it is; older parts may have gaps, by compaction."""
+    expected = segment.next_offset
+    gap = header.base_offset - expected
+    # The CRC covers neither of these two fields.
+    if gap < 0 or (appended and (gap > 0 or header.partition_leader_epoch != LEADER_EPOCH)):
+        raise InvalidBatch(f"offset {header.base_offset} instead of {expected}, or a wrong leader epoch")
 
 
 def _batch_follows(segment: Segment, position: int) -> bool:

@@ -146,34 +146,51 @@ class Segment:
                     break
                 self.next_offset = header.base_offset
                 self.first_timestamp = next(self.batches(0))[1].max_timestamp
-                self.time_index.keep(
-                    self.time_index.count_below(header.base_offset - self.base_offset, field=1)
-                )
-                self.load_max_timestamp()
-                return position
+                kept = self.time_index.count_below(header.base_offset - self.base_offset, field=1)
+                self.time_index.keep(kept)
+                if self.load_max_timestamp():
+                    return position
+                break
         except InvalidBatch:
             pass  # then the indexes are made anew, and the reading will find what is wrong
-        self.offset_index.keep(0)
-        self.time_index.keep(0)
+        self._forget_indexes()
         return 0
 
-    def load_max_timestamp(self) -> None:
+    def load_max_timestamp(self) -> bool:
+        """Take the largest timestamp from the time index; False when that cannot be true."""
         newest = self.time_index.last()
-        if newest is not None:
-            self.max_timestamp = newest[0]
-            self.max_timestamp_offset = self.base_offset + newest[1]
+        if newest is None:
+            return False
+        self.max_timestamp, self.max_timestamp_offset = newest[0], self.base_offset + newest[1]
+        try:
+            self.check_time_entry(newest)
+        except InvalidBatch:
+            return False
+        return True
+
+    def check_time_entry(self, entry: Entry) -> tuple[int, BatchHeader]:
+        """The position and header of the batch that the entry is about. Raises InvalidBatch if it lies."""
+        timestamp, relative_offset = entry
+        found = self.position_of(self.base_offset + relative_offset)
+        if found is None or found[1].max_timestamp != timestamp:
+            raise InvalidBatch(f"the time index is wrong about offset {self.base_offset + relative_offset}")
+        return found
 
     def rebuild_indexes(self) -> None:
         """Make the indexes anew from the headers. Raises InvalidBatch when the segment is damaged."""
-        self.offset_index.unlink()
-        self.time_index.unlink()
-        self.offset_index.keep(0)
-        self.time_index.keep(0)
-        self.max_timestamp = NO_TIMESTAMP
-        self._bytes_since_index = 0
+        next_offset = self.next_offset
+        self._forget_indexes()
         for position, header in self.batches(0):
             self.add_to_indexes(position, header)
         self.index_max_timestamp()
+        self.next_offset = max(self.next_offset, next_offset)
+
+    def _forget_indexes(self) -> None:
+        self.offset_index.clear()
+        self.time_index.clear()
+        self.next_offset = self.base_offset
+        self.max_timestamp, self.max_timestamp_offset = NO_TIMESTAMP, self.base_offset
+        self._bytes_since_index = 0
 
     # --- reading ---
 
@@ -191,8 +208,10 @@ class Segment:
             need = HEADER_BYTES
             if have >= need:
                 header = read_header(chunk, position - chunk_start)
-                if header.batch_bytes < HEADER_BYTES or header.magic != MAGIC:
+                if header.batch_bytes < HEADER_BYTES or header.magic != MAGIC or header.last_offset_delta < 0:
                     raise InvalidBatch(f"no batch header at position {position}")
+                if not self.base_offset <= header.base_offset <= self.base_offset + RELATIVE_OFFSET_MAX:
+                    raise InvalidBatch(f"offset {header.base_offset} at position {position} is not of here")
                 if position + header.batch_bytes > end:
                     raise InvalidBatch(f"the batch at position {position} is cut")
                 need = header.batch_bytes if verify else HEADER_BYTES

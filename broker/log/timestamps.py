@@ -2,10 +2,14 @@
 
 import os
 
+import structlog
+
 from broker.log.partition_log import PartitionLog
 from broker.log.segment import LOOKUP_BYTES, Segment
 from broker.wire.batch import NO_TIMESTAMP, BatchHeader, InvalidBatch
 from broker.wire.records import record_timestamps
+
+logger = structlog.get_logger(__name__)
 
 TimestampOffset = tuple[int, int]
 """Unix milliseconds, and the offset of the record that has them."""
@@ -42,15 +46,21 @@ def find_max_timestamp(log: PartitionLog) -> TimestampOffset | None:
 
 
 def _find_in_segment(segment: Segment, timestamp: int) -> TimestampOffset | None:
-    # All before this entry's offset is older than `timestamp`.
-    entry = segment.time_index.floor(timestamp - 1, field=0)
-    start = segment.position_of(segment.base_offset + entry[1]) if entry else (0, None)
-    if start is None:
-        return None
-    for position, header in segment.batches(start[0], chunk_bytes=LOOKUP_BYTES):
+    for position, header in segment.batches(_start_position(segment, timestamp), chunk_bytes=LOOKUP_BYTES):
         if header.max_timestamp >= timestamp:
             return _find_in_batch(segment, position, header, timestamp)
     return None
+
+
+def _start_position(segment: Segment, timestamp: int) -> int:
+    """Where to begin: all before it is older than `timestamp`."""
+    try:
+        entry = segment.time_index.floor(timestamp - 1, field=0)
+        return segment.check_time_entry(entry)[0] if entry else 0
+    except InvalidBatch as exc:
+        logger.warning("index rebuilt", segment=str(segment.file.path), reason=str(exc))
+        segment.rebuild_indexes()
+    return 0
 
 
 def _find_in_batch(segment: Segment, position: int, header: BatchHeader, timestamp: int) -> TimestampOffset:

@@ -175,6 +175,9 @@ class Connection:
             logger.info("connection refused", client=self._client_host, reason=str(exc))
             self._reader.save()
             self.finish()
+        except Exception as exc:  # noqa: BLE001  # a bug harms the connection that met it, not the server
+            logger.error("request failed", client=self._client_host, exc_info=exc)
+            self.close()
 
     def _go_on(self) -> None:
         """There is room again: first what was received already, then the socket."""
@@ -210,7 +213,7 @@ class Connection:
             result = api.handle(context, request)
         except ProtocolViolation:
             raise
-        except Exception as exc:  # noqa: BLE001  # a bug in one handler must not stop the server
+        except Exception as exc:  # noqa: BLE001  # the client gets to know
             result = self._failed(api, exc)
         if result is None:
             return
@@ -275,7 +278,13 @@ class Connection:
     def _later_answer(self, slot: _Slot, response: Any) -> None:
         if self._closed:
             return
-        slot.body = slot.codec.encode(slot.version, response)
+        self.active_at = self._loop.time()
+        try:
+            slot.body = slot.codec.encode(slot.version, response)
+        except Exception as exc:  # noqa: BLE001  # nor does it harm whoever has the answer ready
+            logger.error("response failed", client=self._client_host, exc_info=exc)
+            self.close()
+            return
         while self._slots and self._slots[0].body is not None:
             ready = self._slots.popleft()
             self._enqueue(ready, ready.body or [])

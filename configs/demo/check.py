@@ -4,14 +4,14 @@ import base64
 import gzip
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, Message, TopicPartition
 from psycopg.rows import dict_row
 from shop import FIRST_ROWS, TABLES, Writer
 
@@ -21,7 +21,8 @@ SELECT = {
     "customers": "SELECT id, email, name, since - date '1970-01-01' AS since, vip FROM customers",
     "products": "SELECT id, name, price, stock, attributes::text AS attributes FROM products",
     "orders": """SELECT id, customer_id, product_id, quantity, state,
-                 to_char(placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS placed_at FROM orders""",
+                 to_char(placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS placed_at
+                 FROM orders""",
 }
 
 
@@ -29,8 +30,6 @@ SELECT = {
 class Topic:
     """All events of one table's topic: `events` counts each distinct value, tombstones apart."""
 
-    records: int = 0
-    tombstones: int = 0
     events: Counter[bytes] = field(default_factory=Counter)
     changes: Counter[tuple[int, str]] = field(
         default_factory=Counter
@@ -39,9 +38,7 @@ class Topic:
     state: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, key: bytes, value: bytes | None) -> None:
-        self.records += 1
-        if value is None:
-            self.tombstones += 1
+        if value is None:  # a tombstone follows each delete
             return
         self.events[value] += 1
         event = json.loads(value)
@@ -63,38 +60,45 @@ class Verdict:
     table: str
     rows: int
     events: int
-    rebuilt: int
+    rebuilt: int | None
     same: bool
-    in_s3: int
-    in_file: int
+    in_s3: int | None
+    in_file: int | None
     lost: int
     duplicated: int
 
 
-def read_topics(bootstrap: str, names: Iterable[str]) -> dict[str, Topic]:
-    """Every record of the topics, from the first to the present end."""
-    names = list(names)
-    found = {name: Topic() for name in names}
+def read_records(bootstrap: str, names: Iterable[str]) -> Iterator[Message]:
+    """Every record of the topics that exist, from the first to the present end."""
     consumer = Consumer(
         {"bootstrap.servers": bootstrap, "group.id": "demo-check", "enable.auto.commit": False}
     )
     try:
-        metadata = consumer.list_topics(timeout=10).topics
-        partitions = [TopicPartition(n, p, 0) for n in names if n in metadata for p in metadata[n].partitions]
-        ends = {(p.topic, p.partition): consumer.get_watermark_offsets(p, timeout=10)[1] for p in partitions}
-        consumer.assign([p for p in partitions if ends[p.topic, p.partition] > 0])
-        pending = {place for place, end in ends.items() if end > 0}
+        pending = {place: end for place, end in _ends(consumer, names).items() if end > 0}
+        consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in pending])
         while pending:
             for message in consumer.consume(5000, timeout=1.0):
                 if message.error():
                     raise RuntimeError(message.error())
+                yield message
                 place = (message.topic(), message.partition())
-                found[message.topic()].add(message.key(), message.value())
-                if message.offset() + 1 >= ends[place]:
-                    pending.discard(place)
+                if message.offset() + 1 >= pending.get(place, 0):
+                    pending.pop(place, None)
     finally:
         consumer.close()
+
+
+def read_topics(bootstrap: str, names: Iterable[str]) -> dict[str, Topic]:
+    """The events of each topic."""
+    found = {name: Topic() for name in names}
+    for message in read_records(bootstrap, found):
+        found[message.topic()].add(message.key(), message.value())
     return found
+
+
+def read_lines(bootstrap: str, name: str) -> Counter[bytes]:
+    """The values of a topic of text lines."""
+    return Counter(message.value() for message in read_records(bootstrap, [name]))
 
 
 def end_offsets(bootstrap: str, names: Iterable[str]) -> dict[tuple[str, int], int]:
@@ -103,15 +107,19 @@ def end_offsets(bootstrap: str, names: Iterable[str]) -> dict[tuple[str, int], i
         {"bootstrap.servers": bootstrap, "group.id": "demo-check", "enable.auto.commit": False}
     )
     try:
-        metadata = consumer.list_topics(timeout=10).topics
-        return {
-            (name, partition): consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=10)[1]
-            for name in names
-            if name in metadata
-            for partition in metadata[name].partitions
-        }
+        return _ends(consumer, names)
     finally:
         consumer.close()
+
+
+def _ends(consumer: Consumer, names: Iterable[str]) -> dict[tuple[str, int], int]:
+    metadata = consumer.list_topics(timeout=10).topics
+    return {
+        (name, partition): consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=10)[1]
+        for name in names
+        if name in metadata
+        for partition in metadata[name].partitions
+    }
 
 
 def committed(bootstrap: str, group: str, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
@@ -146,6 +154,13 @@ def read_file(path: Path) -> dict[str, Counter[bytes]]:
     return lines
 
 
+def judge_till(bootstrap: str, path: Path) -> Verdict:
+    """The verdict on the file source: every line of the till's log is in the topic."""
+    written, found = Counter(path.read_bytes().splitlines()), read_lines(bootstrap, "till-log")
+    lost, duplicated = (written - found).total(), (found - written).total()
+    return Verdict(path.name, written.total(), found.total(), None, not lost, None, None, lost, duplicated)
+
+
 def missing(topic: Topic, table: str, writer: Writer) -> int:
     """How many rows of the snapshot and committed changes have no event (yet)."""
     expected = FIRST_ROWS[table] + writer.changes[table]
@@ -171,19 +186,9 @@ def judge(
             once = Counter(dict.fromkeys(topic.events, 1))
             duplicated = topic.changes.total() - len(topic.changes)
             duplicated += (in_s3[table] - once).total() + (in_file[table] - once).total()
-            verdicts.append(
-                Verdict(
-                    table,
-                    len(rows),
-                    topic.events.total(),
-                    len(topic.state),
-                    topic.state == rows,
-                    in_s3[table].total(),
-                    in_file[table].total(),
-                    lost,
-                    duplicated,
-                )  # fmt: skip
-            )
+            in_sinks = in_s3[table].total(), in_file[table].total()
+            counts = len(rows), topic.events.total(), len(topic.state)
+            verdicts.append(Verdict(table, *counts, topic.state == rows, *in_sinks, lost, duplicated))
     return verdicts
 
 

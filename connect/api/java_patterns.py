@@ -20,6 +20,7 @@ _MONTHS: Final = (
     "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
 _WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_OFFSET_MINUTES_MAX: Final = 18 * 60
 # The calendar repeats after 400 years, which are this many days.
 _CYCLE_DAYS: Final = 146_097
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -33,7 +34,8 @@ def time_zone(name: str) -> tzinfo:
         return UTC
     if (offset := re.fullmatch(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?(\d{2}))?", name)) is not None:
         minutes = int(offset[2]) * 60 + int(offset[3] or 0)
-        return timezone(timedelta(minutes=-minutes if offset[1] == "-" else minutes))
+        if minutes <= _OFFSET_MINUTES_MAX:
+            return timezone(timedelta(minutes=-minutes if offset[1] == "-" else minutes))
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -130,7 +132,9 @@ def _sign(minutes: int, separator: str) -> str:
 
 
 def _two_digits_or(value: int, count: int) -> str:
-    return f"{value % 100:02d}" if count == 2 else f"{value:0{count}d}"
+    if count == 2:
+        return f"{abs(value) % 100:02d}"
+    return f"{'-' if value < 0 else ''}{abs(value):0{count}d}"
 
 
 def _name(names: tuple[str, ...], index: int, *, whole: bool) -> str:

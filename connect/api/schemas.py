@@ -80,6 +80,11 @@ class Schema:
         return {f.name: f for f in self.fields}
 
     @cached_property
+    def defaults(self) -> Mapping[str, Any]:
+        """The defaults of those fields of a STRUCT that have one."""
+        return {f.name: f.schema.default for f in self.fields if f.schema.default is not None}
+
+    @cached_property
     def _hash(self) -> int:
         return hash((self.type, self.optional, self.name, self.version, self.fields, self.key_schema,
                      self.value_schema))  # fmt: skip

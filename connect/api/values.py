@@ -156,6 +156,11 @@ def _number(text: str) -> Parsed | None:
     return SchemaAndValue(FLOAT64, as_float)
 
 
+# A colon ends a map's key, but is also part of a time.
+_TIME_TOKEN: Final = re.compile(r"(?:\d{4}-\d\d-\d\dT)?\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+_TOKEN: Final = re.compile(r"[^,:\[\]{}\"]+")
+
+
 class _NotAValue(Exception):
     """The text is not an array or map."""
 
@@ -183,12 +188,10 @@ class _Parser:
         if self._take('"'):
             text = self._quoted()
             return _temporal(text) or SchemaAndValue(STRING, text)
-        # The longest first: a colon ends a map's key, but is also part of a time.
-        for end in (r"[^,\[\]{}\"]+", r"[^,:\[\]{}\"]+"):
-            token = re.compile(end).match(self._text, self._position)
-            if token is not None and (parsed := _scalar(token[0].strip())) is not None:
-                self._position = token.end()
-                return parsed
+        token = _TIME_TOKEN.match(self._text, self._position) or _TOKEN.match(self._text, self._position)
+        if token is not None and (parsed := _scalar(token[0].strip())) is not None:
+            self._position = token.end()
+            return parsed
         raise _NotAValue
 
     def _nested(self, read: Callable[[], Parsed]) -> Parsed:

@@ -32,7 +32,9 @@ async def validate(service: Service, plugin: Plugin, body: ConnectorConfig) -> R
     """What would be wrong with this config, setting by setting; nothing is deployed."""
     config = body.given()
     included = config.get("connector.class")
-    if included is not None and not _simple(included).endswith(_simple(plugin)):
+    if included is None:
+        raise BadRequest("connector.class is missing: a config names the class of its connector")
+    if not _simple(included).endswith(_simple(plugin)):
         raise BadRequest(f"Included connector type {included} does not match request type {plugin}")
     return Json(views.validation(await service.validate(plugin, config)))
 

@@ -28,12 +28,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from setproctitle import setproctitle
+
 from connect.runtime.logs import configure_logging
 
 _LOG = logging.getLogger(__name__)
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG: Final = 1
-_PR_SET_NAME: Final = 15
 MESSAGE_BYTES_MAX: Final = 65_536
 _PRELOAD: Final = (
     "confluent_kafka",
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> None:
     die_with_parent(parent_pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the worker decides
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    name_process("ms-forkserver")
+    name_process("forkserver")
     sys.path += [path for path in settings["python_path"] if path not in sys.path]
     for module in _PRELOAD:
         importlib.import_module(module)
@@ -85,8 +86,8 @@ def die_with_parent(parent_pid: int) -> None:
 
 
 def name_process(name: str) -> None:
-    """What `ps -o comm` and `top` show (15 bytes)."""
-    _LIBC.prctl(_PR_SET_NAME, name.encode()[:15])
+    """What `ps` and `top` show."""
+    setproctitle(f"millstream {name}")
 
 
 class _ForkServer:

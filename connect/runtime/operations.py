@@ -80,18 +80,17 @@ class Operations:
         return ConnectorInfo(name, config, range(len(self._herder.config.tasks.get(name, ()))), type_)
 
     def status(self, name: str) -> ConnectorStatus:
-        status = self._herder.connector_status(name)
-        if status is None or name not in self._herder.config.connectors:
+        config = self._herder.config.connectors.get(name)
+        if config is None:
             raise NotFound(f"No status found for connector {name}")
-        config = self._config(name)
         version = self._catalog.version(config.get("connector.class"))
         tasks = {
-            task.task: self._instance(task_status, version)
+            task.task: self._instance(self._herder.task_status(task), version)
             for task in self._herder.tasks_of(name)
-            if (task_status := self._herder.task_status(task)) is not None
         }
+        connector = self._instance(self._herder.connector_status(name), version)
         type_ = self._catalog.type_of(config.get("connector.class"))
-        return ConnectorStatus(name, self._instance(status, version), tasks, type_)
+        return ConnectorStatus(name, connector, tasks, type_)
 
     def task_configs(self, name: str) -> Mapping[int, Mapping[str, str]]:
         self._config(name)
@@ -113,7 +112,9 @@ class Operations:
         except KeyError:
             raise NotFound(f"Connector {name} not found") from None
 
-    def _instance(self, status: Status, version: str | None) -> InstanceStatus:
+    def _instance(self, status: Status | None, version: str | None) -> InstanceStatus:
+        if status is None:  # known, and not taken up yet
+            return InstanceStatus(State.UNASSIGNED, self._worker_id, version)
         return InstanceStatus(status.state, self._worker_id, version, status.trace)
 
     # Changing
@@ -275,8 +276,8 @@ class Operations:
         """The config to be stored; raises `BadRequest` with all that is wrong with it."""
         named = {**config, "name": config.get("name", name)}
         if named.get("connector.class") is None:
-            shown = ", ".join(f"{key}={value}" for key, value in named.items())
-            raise BadRequest(f"Connector config {{{shown}}} contains no connector type")
+            # Names only: a value may be a secret.
+            raise BadRequest(f"Connector config {{{', '.join(named)}}} contains no connector type")
         class_name = named["connector.class"]
         if not await self._known(class_name):
             known = ", ".join(info.class_name for info in self._catalog.infos(connectors_only=True))

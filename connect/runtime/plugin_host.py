@@ -29,7 +29,7 @@ Answer = dict[str, Any]
 
 def main(control: socket.socket) -> int:
     """Answer the one request of this channel."""
-    name_process("ms-plugin-host")
+    name_process("plugin host")
     data = b""
     while not data.endswith(b"\n"):
         if not (more := control.recv(_READ_BYTES)):

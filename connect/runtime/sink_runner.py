@@ -301,7 +301,13 @@ class SinkRunner:
 
     def _report_errant(self, record: SinkRecord, error: Exception) -> None:
         try:
-            self._errors.fail(Failure(_ErrantMessage(record), Stage.TASK_PUT, class_name(self._task), error))
+            topic = record.topic
+            message = ErrantMessage(
+                record,
+                self._key_converter.from_connect(topic, record.key_schema, record.raw_key),
+                self._value_converter.from_connect(topic, record.value_schema, record.raw_value),
+            )
+            self._errors.fail(Failure(message, Stage.TASK_PUT, class_name(self._task), error))
         except Tolerated:
             return
 
@@ -421,14 +427,16 @@ class SinkRunner:
             self._revoked_during_put.add(partition)
 
 
-class _ErrantMessage:
-    """A record that the task reported, in the shape of the client's message. The original bytes are gone:
-    what the task had is written as text."""
+class ErrantMessage:
+    """A record that the task reported, in the shape of the client's message: the bytes that the converters
+    make of it, for the original ones are gone."""
 
-    __slots__ = ("_record",)
+    __slots__ = ("_key", "_record", "_value")
 
-    def __init__(self, record: SinkRecord) -> None:
+    def __init__(self, record: SinkRecord, key: bytes | None, value: bytes | None) -> None:
         self._record = record
+        self._key = key
+        self._value = value
 
     def topic(self) -> str:
         return self._record.original_topic
@@ -439,8 +447,17 @@ class _ErrantMessage:
     def offset(self) -> int:
         return self._record.offset
 
+    def key(self) -> bytes | None:
+        return self._key
+
+    def value(self) -> bytes | None:
+        return self._value
+
     def timestamp(self) -> tuple[int, int]:
         return int(self._record.timestamp_type), self._record.timestamp_ms or 0
+
+    def headers(self) -> list[tuple[str, bytes | None]]:
+        return []
 
 
 def _kafka(partition: TopicPartition, offset: int | None = None) -> confluent_kafka.TopicPartition:

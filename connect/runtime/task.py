@@ -36,9 +36,10 @@ from connect.runtime.source_runner import SourceContext, SourceRunner, SourceSet
 from connect.runtime.task_channel import TaskChannel
 from connect.runtime.task_config import TaskConfig
 from connect.runtime.topic_creation import TopicCreator, topic_groups
+from connect.transforms.chain import build_chain
 
 _LOG = logging.getLogger(__name__)
-_QUEUED_KBYTES_MAX = 65_536
+_QUEUED_KBYTES_MAX = 16_384
 _BATCH_RECORDS_MAX = 500
 _STOP_SHARE = 0.8  # of the graceful timeout, for the last acknowledgements
 
@@ -49,11 +50,11 @@ def main(control: socket.socket) -> int:
     """Run one task over its control channel; the exit code."""
     channel = TaskChannel(control)
     order = channel.receive()
-    name_process(f"task:{order['connector']}-{order['task']}")
+    name_process(f"task {order['connector']}-{order['task']}")
     configure_logging(logging.getLogger().level, connector=order["connector"], task=order["task"])
     # A service manager may send SIGTERM to all processes at once: every task stops as if told to.
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=channel.stop).start())
-    channel.listen(paused=order["paused"])
+    channel.listen(paused=order["paused"], heartbeat_s=order["heartbeat_s"])
     try:
         _run(channel, order)
     except Exception as exc:  # noqa: BLE001 - whatever a plugin raises becomes the task's trace
@@ -154,7 +155,11 @@ class _Builder:
             "auto.offset.reset": "earliest",
             "isolation.level": "read_uncommitted",
             "topic.metadata.refresh.interval.ms": 10_000,
+            # Bounded by bytes alone; and looked at often: by default a full queue makes librdkafka pause
+            # fetching for a whole second.
             "queued.max.messages.kbytes": _QUEUED_KBYTES_MAX,
+            "queued.min.messages": 1_000_000,
+            "fetch.queue.backoff.ms": 2,
             **settings.values,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,

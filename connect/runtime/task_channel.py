@@ -17,7 +17,6 @@ from typing import Any, Final
 
 from connect.api import ConnectError
 
-HEARTBEAT_S: Final = 5.0
 _READ_BYTES: Final = 1 << 16
 
 
@@ -46,6 +45,7 @@ class TaskChannel:
         self._wake = threading.Condition()
         self._stopping = False
         self._paused = False
+        self._heartbeat_s = 0.0
         self._topics: set[str] = set()
         self.progress = Progress()
 
@@ -59,9 +59,10 @@ class TaskChannel:
         message: dict[str, Any] = json.loads(line)
         return message
 
-    def listen(self, *, paused: bool) -> None:
+    def listen(self, *, paused: bool, heartbeat_s: float) -> None:
         """Start the thread."""
         self._paused = paused
+        self._heartbeat_s = heartbeat_s
         threading.Thread(target=self._listen, name="control", daemon=True).start()
 
     def send(self, kind: str, **fields: Any) -> None:
@@ -111,12 +112,12 @@ class TaskChannel:
     def _listen(self) -> None:
         poller = select.poll()
         poller.register(self._socket, select.POLLIN)
-        next_heartbeat = time.monotonic() + HEARTBEAT_S
+        next_heartbeat = time.monotonic() + self._heartbeat_s
         while True:
             if poller.poll(max(0.0, next_heartbeat - time.monotonic()) * 1000):
                 self._read()
             if time.monotonic() >= next_heartbeat:
-                next_heartbeat = time.monotonic() + HEARTBEAT_S
+                next_heartbeat = time.monotonic() + self._heartbeat_s
                 self._beat()
 
     def _read(self) -> None:

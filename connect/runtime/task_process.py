@@ -10,10 +10,10 @@ from typing import Any, Final, Protocol
 from connect.api import ConnectError
 from connect.herder.states import TaskId
 from connect.runtime.forks import Child, ForkServer
-from connect.runtime.task_channel import HEARTBEAT_S
 
 _LOG = logging.getLogger(__name__)
 _MESSAGE_BYTES_MAX: Final = 16 << 20
+_HEARTBEAT_S: Final = 5.0
 _SILENT_BEATS: Final = 6
 
 
@@ -35,6 +35,7 @@ class TaskProcess:
         self._forks = forks
         self._events = events
         self._hang_timeout_s = hang_timeout_s
+        self._heartbeat_s = min(_HEARTBEAT_S, hang_timeout_s / 2) if hang_timeout_s else _HEARTBEAT_S
         self._child: Child | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._stopped_early = False
@@ -51,7 +52,7 @@ class TaskProcess:
         self._child = self._forks.fork("task", theirs)
         reader, self._writer = await asyncio.open_connection(sock=ours, limit=_MESSAGE_BYTES_MAX)
         try:
-            self._tell({"type": "start", **message})
+            self._tell({"type": "start", "heartbeat_s": self._heartbeat_s, **message})
             self.pid = await self._child.pid
             await self._listen(reader)
             how = await self._child.exited
@@ -92,13 +93,13 @@ class TaskProcess:
         silent = 0
         while True:
             try:
-                async with asyncio.timeout(HEARTBEAT_S):
+                async with asyncio.timeout(self._heartbeat_s):
                     line = await reader.readline()
             except TimeoutError:
                 silent += 1
                 if silent == _SILENT_BEATS:
                     _LOG.warning("task %s gives no sign of life", self.task)
-                    self._check_hang(silent * HEARTBEAT_S, "an extension that does not return")
+                    self._check_hang(silent * self._heartbeat_s, "code that holds Python's lock")
                 continue
             except ConnectionError:
                 return

@@ -80,6 +80,16 @@ def field_of(value: Mapping[str, Any], field: Field, null_as_default: bool) -> A
     return found
 
 
+def copy_of(schema: Schema, value: Mapping[str, Any], null_as_default: bool) -> dict[str, Any]:
+    """A struct's value with all fields of the schema; defaults for nulls where that is asked for."""
+    copy = {name: value.get(name) for name in schema.by_name}
+    if null_as_default:
+        for name, default in schema.defaults.items():
+            if copy[name] is None:
+                copy[name] = default
+    return copy
+
+
 def null_as_default_setting() -> Any:
     """The setting that most transforms have."""
     return setting(

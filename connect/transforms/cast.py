@@ -18,7 +18,7 @@ from connect.transforms.base import (
     OnValue,
     R,
     SidedTransform,
-    field_of,
+    copy_of,
     like,
     null_as_default_setting,
     require_map,
@@ -33,6 +33,11 @@ _TARGETS: Final = (
 _SOURCES: Final = (*_TARGETS, SchemaType.BYTES)
 _LOGICAL: Final = frozenset((DATE, TIME, TIMESTAMP, DECIMAL))
 _BITS: Final = {SchemaType.INT8: 8, SchemaType.INT16: 16, SchemaType.INT32: 32, SchemaType.INT64: 64}
+_INFERRED: Final[Mapping[type, SchemaType]] = {
+    bool: SchemaType.BOOLEAN, int: SchemaType.INT64, float: SchemaType.FLOAT64, str: SchemaType.STRING,
+    bytes: SchemaType.BYTES, Decimal: SchemaType.BYTES, datetime: SchemaType.INT64,
+    list: SchemaType.ARRAY, dict: SchemaType.MAP,
+}  # fmt: skip
 # What `Float.parseFloat` and `Double.parseDouble` take, hexadecimal forms aside.
 _FLOAT: Final = re.compile(
     r"[\x00-\x20]*([+-]?)(?:(NaN)|(Infinity)|((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)[fFdD]?)[\x00-\x20]*",
@@ -112,11 +117,10 @@ class Cast(SidedTransform[R]):
         return self.renewed(record, self._cast_schema(schema), self._cast_struct(schema, fields))
 
     def _cast_struct(self, schema: Schema, fields: Mapping[str, Any]) -> dict[str, Any]:
-        changed = {}
-        for field in schema.fields:
-            value = field_of(fields, field, self._null_as_default)
-            target = self._fields.get(field.name)
-            changed[field.name] = value if target is None else cast(field.schema, value, target)
+        changed = copy_of(schema, fields, self._null_as_default)
+        for name, target in self._fields.items():
+            if name in changed:
+                changed[name] = cast(schema.by_name[name].schema, changed[name], target)
         return changed
 
     def _make_schema(self, schema: Schema) -> Schema:
@@ -167,17 +171,12 @@ def cast(schema: Schema | None, value: Any, target: SchemaType) -> Any:
 
 
 def _inferred(value: Any) -> SchemaType:
-    kinds: Mapping[type, SchemaType] = {
-        bool: SchemaType.BOOLEAN, int: SchemaType.INT64, float: SchemaType.FLOAT64, str: SchemaType.STRING,
-        bytes: SchemaType.BYTES, Decimal: SchemaType.BYTES, datetime: SchemaType.INT64,
-        list: SchemaType.ARRAY, dict: SchemaType.MAP,
-    }  # fmt: skip
-    if type(value) not in kinds:
+    if type(value) not in _INFERRED:
         raise DataError(
             f"Cast transformation was passed a value of type {type(value).__name__} which is not supported "
             "by Connect's data API"
         )
-    return kinds[type(value)]
+    return _INFERRED[type(value)]
 
 
 def _to_integer(value: Any, bits: int) -> int:

@@ -10,6 +10,7 @@ from connect.transforms.base import (
     OnValue,
     R,
     SidedTransform,
+    copy_of,
     field_of,
     like,
     null_as_default_setting,
@@ -72,7 +73,7 @@ class HeaderFrom(SidedTransform[R]):
             rest = {name: part for name, part in fields.items() if name not in moved}
             return self.renewed(record, None, rest)
         rest_schema = self._schema_without(schema)
-        return self.renewed(record, rest_schema, self._picked(rest_schema, fields))
+        return self.renewed(record, rest_schema, copy_of(rest_schema, fields, self._null_as_default))
 
     def _header(self, schema: Schema, value: Mapping[str, Any], name: str, header: str) -> Header:
         field = schema.field(name)
@@ -81,9 +82,6 @@ class HeaderFrom(SidedTransform[R]):
                 f"Field does not exist: {name}; fields names it, but the record has no such field"
             )
         return Header(header, field.schema, field_of(value, field, self._null_as_default))
-
-    def _picked(self, schema: Schema, value: Mapping[str, Any]) -> dict[str, Any]:
-        return {field.name: field_of(value, field, self._null_as_default) for field in schema.fields}
 
     def _make_schema_without(self, schema: Schema) -> Schema:
         moved = {field for field, _ in self._pairs}

@@ -11,7 +11,7 @@ from connect.transforms.base import (
     OnValue,
     R,
     SidedTransform,
-    field_of,
+    copy_of,
     like,
     null_as_default_setting,
     require_map,
@@ -110,7 +110,7 @@ class InsertField(SidedTransform[R]):
                     longer[name] = inserted
             return self.renewed(record, None, longer)
         fields = require_struct(schema, value, _PURPOSE)
-        longer = {field.name: field_of(fields, field, self._null_as_default) for field in schema.fields}
+        longer = copy_of(schema, fields, self._null_as_default)
         for name, _, read in self._insertions:
             longer[name] = read(record)
         return self.renewed(record, self._schema_with(schema), longer)

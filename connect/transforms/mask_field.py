@@ -13,7 +13,7 @@ from connect.transforms.base import (
     OnValue,
     R,
     SidedTransform,
-    field_of,
+    copy_of,
     null_as_default_setting,
     require_map,
     require_struct,
@@ -55,10 +55,9 @@ class MaskField(SidedTransform[R]):
             masked = {**fields, **{name: self._masked(None, fields.get(name)) for name in self._fields}}
         else:
             fields = require_struct(schema, value, _PURPOSE)
-            masked = {}
-            for field in schema.fields:
-                part = field_of(fields, field, self._null_as_default)
-                masked[field.name] = self._masked(field.schema, part) if field.name in self._fields else part
+            masked = copy_of(schema, fields, self._null_as_default)
+            for name in self._fields & masked.keys():
+                masked[name] = self._masked(schema.by_name[name].schema, masked[name])
         return self.renewed(record, schema, masked)
 
     def _masked(self, schema: Schema | None, value: Any) -> Any:

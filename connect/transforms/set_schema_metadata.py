@@ -10,7 +10,7 @@ from connect.transforms.base import (
     OnValue,
     R,
     SidedTransform,
-    field_of,
+    copy_of,
     null_as_default_setting,
 )
 
@@ -47,7 +47,7 @@ class SetSchemaMetadata(SidedTransform[R]):
             raise DataError("Schema required for [updating schema metadata]")
         renamed = self._renamed(schema)
         if value is not None:
-            value = {field.name: field_of(value, field, self._null_as_default) for field in schema.fields}
+            value = copy_of(schema, value, self._null_as_default)
         return self.renewed(record, renamed, value)
 
     def _make_renamed(self, schema: Schema) -> Schema:

@@ -24,7 +24,7 @@ from connect.transforms.base import (
     OnValue,
     R,
     SidedTransform,
-    field_of,
+    copy_of,
     like,
     null_as_default_setting,
     require_map,
@@ -120,7 +120,7 @@ class TimestampConverter(SidedTransform[R]):
         return self.renewed(record, plan.schema, self._with_schema(schema, plan.source, fields))
 
     def _with_schema(self, schema: Schema, source: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        changed = {field.name: field_of(fields, field, self._null_as_default) for field in schema.fields}
+        changed = copy_of(schema, fields, self._null_as_default)
         if self._field in changed:
             changed[self._field] = self._converted(source, changed[self._field])
         return changed

@@ -19,6 +19,10 @@ SELECT plugin, database, active_pid, confirmed_flush_lsn::text, restart_lsn::tex
 """
 
 
+class LostWalError(ConnectError):
+    """The slot is there, but the server has removed WAL that it needs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
     """A slot as the server knows it. `confirmed_lsn`: transactions that committed before it are not sent again."""
@@ -49,7 +53,7 @@ def find_slot(connection: psycopg.Connection[Any], config: PostgresSourceConfig)
             f"{drop_statement(name)}"
         )
     if wal_status == "lost" or confirmed is None or restart is None:
-        raise ConnectError(
+        raise LostWalError(
             f"replication slot {name} (confirmed at {confirmed}, restart at {restart}) has lost WAL that it needs, as the "
             f"server's max_slot_wal_keep_size allows no more: drop it with {drop_statement(name)}, reset the "
             "connector's offsets and start again with a snapshot"

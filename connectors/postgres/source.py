@@ -20,6 +20,7 @@ from connectors.postgres.offsets import Lsn, Position, parse_lsn, read_offset, s
 from connectors.postgres.plan import TablePlan
 from connectors.postgres.records import RecordMaker
 from connectors.postgres.slots import (
+    LostWalError,
     Slot,
     create_slot,
     find_slot,
@@ -99,7 +100,7 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         self._connection = connect(config)
         catalog = Catalog(self._connection)
         position = read_offset(self._last_offset) if self._last_offset is not None else None
-        slot = find_slot(self._connection, config)
+        slot = self._slot()
         if self._streams():
             prepare_publication(self._connection, config, self._filters, catalog)
             self._replication = ReplicationConnection(config)
@@ -108,13 +109,9 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
             if self._context.wait(config.snapshot_delay_ms / 1000):
                 return
             yield from self._read_snapshot(point)
-            position = None
-            start = point.lsn
-            if self._last_offset is not None and not read_offset(self._last_offset).in_snapshot:
-                position = read_offset(self._last_offset)
+            start, position = point.lsn, None
         elif position is not None:
-            if slot is None and self._streams():
-                raise lost_slot(config, position, self._current_lsn())
+            self._check_position(position, slot)
             start = position.start
         else:
             start = slot.confirmed_lsn if slot else create_slot(self._replication_connection(), config).lsn
@@ -128,6 +125,30 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         if self._context.wait(config.streaming_delay_ms / 1000):
             return
         yield from self._read_stream(start, position, catalog)
+
+    def _slot(self) -> Slot | None:
+        connection = self._ordinary_connection()
+        try:
+            return find_slot(connection, self._config)
+        except LostWalError:
+            if self._config.snapshot_mode != "when_needed":
+                raise
+            log.warning("the slot has lost WAL and is made anew", slot=self._config.slot_name)
+            connection.execute("SELECT pg_drop_replication_slot(%s)", (self._config.slot_name,))
+            return None
+
+    def _check_position(self, position: Position, slot: Slot | None) -> None:
+        """Refuse to go on where changes would be missing."""
+        if not self._streams():
+            return
+        current = self._current_lsn()
+        if slot is None:
+            raise lost_slot(self._config, position, current)
+        if position.lsn > parse_lsn(current):
+            raise ConnectError(
+                f"the stored offset {show_lsn(position.lsn)} is ahead of the server, which is at {current}: it is "
+                "another server, or one restored from a backup. Reset the connector's offsets and start again"
+            )
 
     def _streams(self) -> bool:
         return self._config.snapshot_mode != "initial_only"
@@ -173,7 +194,7 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
             return
         log.info("streaming", connector=config.topic_prefix, slot=config.slot_name, lsn=show_lsn(start))
         stream = self._stream = Stream(
-            self._replication_connection(), reader, resume, _Plans(config, self._filters, catalog).plan,
+            self._replication_connection(), reader, start, resume, _Plans(config, self._filters, catalog).plan,
             self._maker, MessageRecords(config, self._filters, self._maker.source_partition), SourceBlocks(config), config,
         )  # fmt: skip
         while True:
@@ -214,15 +235,21 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         assert self._replication is not None
         return self._replication
 
-    def _server_version(self) -> int:
+    def _ordinary_connection(self) -> psycopg.Connection[Any]:
         assert self._connection is not None
-        return self._connection.info.server_version
+        return self._connection
+
+    def _server_version(self) -> int:
+        return self._ordinary_connection().info.server_version
 
     def _current_lsn(self) -> str:
-        assert self._connection is not None
-        row = self._connection.execute(
-            "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text"
-        ).fetchone()
+        row = (
+            self._ordinary_connection()
+            .execute(
+                "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text"
+            )
+            .fetchone()
+        )
         return str(row[0]) if row else "0/0"
 
     def _disconnect(self) -> None:

@@ -44,7 +44,7 @@ class Stream:
     """
 
     def __init__(
-        self, connection: ReplicationConnection, reader: CopyReader, resume: Position | None, plan_of: PlanOf,
+        self, connection: ReplicationConnection, reader: CopyReader, start: Lsn, resume: Position | None, plan_of: PlanOf,
         maker: RecordMaker, messages: MessageRecords, sources: SourceBlocks, config: PostgresSourceConfig,
     ) -> None:  # fmt: skip
         self._connection = connection
@@ -60,7 +60,7 @@ class Stream:
         self._status_due = time.monotonic() + self._status_interval_s
         self._plans: dict[int, TablePlan | None] = {}
         self._commit_lsn = Lsn(resume.commit_lsn if resume else 0)
-        self._confirmed = Lsn(resume.start if resume else 0)
+        self._confirmed = start
         self._received = self._confirmed
         self._begin: pgoutput.Begin | None = None
         self._last_commit_us = 0
@@ -75,11 +75,12 @@ class Stream:
     def read(self, batch_size: int, bytes_max: int, wait_s: float) -> list[SourceRecord]:
         """The next records; empty when none came within `wait_s`. Returns as soon as there are some."""
         batch, self._held = self._held, []
+        limit = batch_size + len(batch)
         size = 0
         receive = self._reader.receive
         tail = timestamps(time.time_ns())
         deadline = time.monotonic() + wait_s
-        while len(batch) < batch_size and size < bytes_max:
+        while len(batch) < limit and size < bytes_max:
             message = receive()
             if message is None:
                 if len(batch) > (1 if self._last_lsn >= 0 else 0):
@@ -123,7 +124,9 @@ class Stream:
         source = (self._source or self._new_source()).block(plan.source_table, lsn)
         if new is None:
             assert old is not None  # a delete has an old row
-            batch += self._maker.delete(plan, old, key_only, source, tail, offset, {**offset, "lsn_proc": lsn - 1})
+            batch += self._maker.delete(
+                plan, old, key_only, source, tail, offset, {**offset, "lsn_proc": lsn - 1}
+            )
         elif kind == pgoutput.INSERT:
             batch.append(self._maker.insert(plan, new, source, tail, offset))
         else:

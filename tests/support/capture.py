@@ -97,8 +97,8 @@ class Capture:
         self.offset = record.source_offset
         self.task.commit([(record.source_partition, record.source_offset)])
 
-    def drain(self) -> list[SourceRecord]:
-        """Poll until everything committed so far has come; store its offset; what came."""
+    def drain(self, store: bool = True) -> list[SourceRecord]:
+        """Poll until everything committed so far has come; store its offset, if wanted; what came."""
         with self.server.connect() as connection:
             row = connection.execute("SELECT pg_current_wal_lsn()").fetchone()
             assert row is not None
@@ -110,7 +110,7 @@ class Capture:
                 taken += batch
                 if not batch and self._sent(connection, row[0]):
                     break
-        if taken:
+        if taken and store:
             self.store(taken[-1])
         return taken
 

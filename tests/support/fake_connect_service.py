@@ -140,7 +140,7 @@ class FakeConnectService:
 
     async def validate(self, plugin: str, config: Mapping[str, str]) -> Validation:
         _, errors = ExampleConfig.examine(config)
-        unknown = ExampleConfig.unknown(config)
+        unknown = [name for name in ExampleConfig.unknown(config) if name != "connector.class"]
         known = list(ExampleConfig.definitions().values())
         values = [
             ConfigValue(

@@ -15,8 +15,10 @@ from itertools import count
 from random import Random
 from typing import Any
 
+from support.group_world import NOT_STORED, GroupWorld
+
 from broker.coordinator.classic_group import GroupLimits
-from broker.coordinator.group_coordinator import CoordinatorSettings, GroupCoordinator
+from broker.coordinator.group_coordinator import CoordinatorSettings
 from broker.coordinator.messages import (
     Commit,
     CommitResult,
@@ -35,7 +37,6 @@ from broker.coordinator.messages import (
 )
 from broker.coordinator.records import CommittedOffset, TopicPartition
 from broker.wire.errors import ErrorCode
-from support.group_world import NOT_STORED, GroupWorld
 
 SESSION_MS = 6_000
 REBALANCE_MS = 8_000
@@ -92,7 +93,9 @@ class Oracle:
             for partition, number in acked.items():
                 found = offsets.get(group_id, {}).get(partition)
                 if found is None or int(found.metadata) < number:
-                    raise Violation(f"{group_id}: commit {number} of {partition} was acked and is lost: {found}")
+                    raise Violation(
+                        f"{group_id}: commit {number} of {partition} was acked and is lost: {found}"
+                    )
 
     def _joined(self, request: Join, result: JoinResult) -> None:
         self._member_order.setdefault(result.member_id, len(self._member_order))
@@ -105,7 +108,9 @@ class Oracle:
         assignments = self._assignments[group_id, generation_id]
         before = assignments.setdefault(owner, result.assignment)
         if before != result.assignment:
-            raise Violation(f"{group_id}/{generation_id}: {owner} was assigned {before!r} and {result.assignment!r}")
+            raise Violation(
+                f"{group_id}/{generation_id}: {owner} was assigned {before!r} and {result.assignment!r}"
+            )
         taken = [p for partitions in assignments.values() for p in partitions]
         if len(taken) != len(set(taken)):
             raise Violation(f"{group_id}/{generation_id}: a partition has two owners: {assignments}")
@@ -140,15 +145,9 @@ class Waiting:
 
 
 class GroupSimulation:
-    """`make` and `holds_replies` are there to plant bugs."""
+    """Without `holds_replies`, the broker answers before what it stored is durable: a planted bug."""
 
-    def __init__(
-        self,
-        seed: int,
-        make: Callable[[CoordinatorSettings], GroupCoordinator] = GroupCoordinator,
-        *,
-        holds_replies: bool = True,
-    ) -> None:
+    def __init__(self, seed: int, *, holds_replies: bool = True) -> None:
         self.random = Random(seed)
         self.oracle = Oracle()
         self.is_calm = False
@@ -156,10 +155,13 @@ class GroupSimulation:
         limits = GroupLimits(initial_rebalance_delay_ms=self.random.choice([0, 500, 3000]))
         settings = CoordinatorSettings(limits, offsets_check_interval_ms=5_000)
         self._waiting: dict[int, Waiting] = {}
+        self._refused: set[int] = set()
         self._connection_epoch = 0
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._sync_is_scheduled = False
-        self.world = GroupWorld(settings, self._replied, make, holds_replies=holds_replies, on_delete=self.oracle.deleted)
+        self.world = GroupWorld(
+            settings, self._replied, holds_replies=holds_replies, on_delete=self.oracle.deleted
+        )
         self.clients: list[Client] = []
         for group_id in ("g", "h")[: self.random.randint(1, 2)]:
             self.clients += [self._new_client(group_id, n) for n in range(self.random.randint(1, 4))]
@@ -208,18 +210,17 @@ class GroupSimulation:
                 for partition, committed in request.offsets.items()
             }
             request = replace(request, offsets=offsets)
+            if request.generation_id < 0 and self.world.peek(DescribeGroup(request.group_id)).members:
+                self._refused.add(token)
         self._waiting[token] = Waiting(request, answer)
-        has_members = bool(self.world.peek(DescribeGroup(request.group_id)).members)  # type: ignore[union-attr]
         self.world.ask(request, token)
-        is_outside = isinstance(request, Commit) and request.generation_id < 0
-        if is_outside and has_members and token not in self._waiting and self._last == ErrorCode.none:
-            raise Violation("a client from outside committed for a group that has members")
 
     def _replied(self, token: int, response: Any) -> None:
         waiting = self._waiting.pop(token, None)
         if waiting is None:
             raise Violation(f"request {token} was answered twice: {response}")
-        self._last = None if response is NOT_STORED else response.error_code
+        if token in self._refused and response == CommitResult(ErrorCode.none):
+            raise Violation("a client from outside committed for a group that has members")
         self.oracle.answered(waiting.request, response)
         self.after(self._network_ms(), lambda: waiting.answer(response))
 
@@ -367,7 +368,9 @@ class Client:
             case "kill":
                 self._die(restart=self.sim.random.random() < 0.7)
             case "leave":
-                self.sim.send(Leave(self.group_id, (LeavingMember(self.member_id, self.instance_id),)), _ignore)
+                self.sim.send(
+                    Leave(self.group_id, (LeavingMember(self.member_id, self.instance_id),)), _ignore
+                )
                 self._die(restart=self.sim.random.random() < 0.7)
             case "twin" if self.instance_id is not None:
                 twin = replace(self, name=self.name + "'", step="dead", life=0)
@@ -451,7 +454,9 @@ class Client:
 
     def _fetched(self, result: FetchOffsetsResult | str) -> None:
         if isinstance(result, FetchOffsetsResult):
-            self.positions = {partition: committed.offset for (_, partition), committed in result.offsets.items()}
+            self.positions = {
+                partition: committed.offset for (_, partition), committed in result.offsets.items()
+            }
 
     def _is_error(self, result: Any) -> bool:
         """Do what a consumer does about an error."""

@@ -43,7 +43,6 @@ class GroupWorld:
         self,
         settings: CoordinatorSettings,
         on_reply: Callable[[int, Any], None],
-        make: Callable[[CoordinatorSettings], GroupCoordinator] = GroupCoordinator,
         *,
         holds_replies: bool = True,
         on_delete: Callable[[str], None] = lambda group_id: None,
@@ -56,7 +55,6 @@ class GroupWorld:
         self.timers: dict[TimerKey, int] = {}
         self._settings = settings
         self._on_reply = on_reply
-        self._make = make
         self._holds_replies = holds_replies
         self._on_delete = on_delete
         self._failed: set[str] = set()
@@ -120,7 +118,7 @@ class GroupWorld:
         self._start()
 
     def _start(self) -> None:
-        self.coordinator = self._make(self._settings)
+        self.coordinator = GroupCoordinator(self._settings)
         records = {group_id: decode_group_record(document) for group_id, document in self.records.items()}
         offsets = {group_id: dict(of_group) for group_id, of_group in self.offsets.items()}
         self._perform(self.coordinator.load(records, offsets, self.wall_clock_ms))

@@ -58,7 +58,7 @@ DIFFERENT: dict[str, dict[str, str]] = {
     "types_arrays": _ARRAYS,
     "types_arrays_iso": _ARRAYS,
     "types_arrays_multidim": {r"\[2\].*after\.[it]: \[": "multidimensional arrays are nulls or Java object names"},
-    "types_defaults": {r"fields\.v\.default: \"it's\"": "a default with a quote ends at the quote"},
+    "types_defaults": {r"(default|before\.v): \"it's\"": "a default with a quote ends at the quote"},
     "types_domain_over_enum": {r"^types_domain_over_enum|^offset|^failure": "the task fails at start"},
     "types_domains": {
         r"(after|before)\S*: fields .*'da'\]": _LEFT_OUT,

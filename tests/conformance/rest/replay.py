@@ -10,15 +10,26 @@ from typing import Any
 
 import httpx
 
+from connect.version import __version__
+
 GOLDEN = Path(__file__).parents[2] / "golden" / "rest"
 SETTLE_SECONDS = 15.0
 POLL_SECONDS = 0.05
 
 # Values that differ from worker to worker and from run to run.
 _VOLATILE = {"worker_id", "kafka_cluster_id", "commit", "version", "last_modified"}
-_JAVA_VERSION = "4.3.1"
+_VERSIONS = {"4.3.1", __version__}
 # Lists whose order means nothing.
-_SETS = {"offsets", "topics", "recommended_values", "errors"}
+_SETS = {"offsets", "topics", "recommended_values", "errors", "groups"}
+# Documentation is in our own words; warnings are something that Connect does not have.
+_NOT_COMPARED = {"documentation", "warnings"}
+# Plugins that only one of the two has installed.
+_ONLY_ONE_HAS = re.compile(
+    r"org\.apache\.kafka\.connect\.mirror\..*|io\.confluent\..*"
+    r"|io\.debezium\.(transforms|converters|connector\.postgresql\.transforms)\..*"
+)
+# Kafka's converters are told their role by a setting that no user writes; here by an argument.
+_CONVERTER_TYPE = re.compile(r"(key|value|header)\.converter\.converter\.type|converter\.type")
 
 
 @dataclass(frozen=True)
@@ -102,20 +113,36 @@ def normal(node: Any, key: str | None = None) -> Any:
         if set(node) == {"error_code", "message"}:
             return {"error_code": node["error_code"], "message": _message(node["message"])}
         return {
-            name: "<volatile>"
-            if name in _VOLATILE
-            else value.split("\n")[0]
-            if name == "trace" and value
-            else normal(value, name)
-            for name, value in sorted(node.items())
-            if name != "documentation"
+            name: _field(name, value) for name, value in sorted(node.items()) if name not in _NOT_COMPARED
         }
     if isinstance(node, list):
-        items = [normal(item) for item in node]
-        if key in _SETS or all(isinstance(item, str) for item in items):
+        items = [normal(item) for item in node if not _is_left_out(item)]
+        if key in _SETS or _is_plugin_list(items) or all(isinstance(item, str) for item in items):
             items.sort(key=json.dumps)
         return items
-    return node
+    return "<version>" if isinstance(node, str) and node in _VERSIONS else node
+
+
+def _field(name: str, value: Any) -> Any:
+    if name in _VOLATILE:
+        return "<volatile>"
+    if name == "trace" and value:
+        # The stack differs, and our file sink says what the system said.
+        return value.split("\n")[0].removesuffix(": No such file or directory")
+    return normal(value, name)
+
+
+def _is_plugin_list(items: list[Any]) -> bool:
+    return all(isinstance(item, dict) and {"class", "type"} <= set(item) for item in items)
+
+
+def _is_left_out(item: Any) -> bool:
+    name = item
+    if isinstance(item, dict):
+        name = item.get("class") or item.get("name") or (item.get("value") or {}).get("name")
+    if not isinstance(name, str):
+        return False
+    return bool(_ONLY_ONE_HAS.fullmatch(name) or _CONVERTER_TYPE.fullmatch(name))
 
 
 def _message(text: str) -> str:

@@ -77,15 +77,16 @@ DIFFERENT: dict[str, str] = {
 
 
 def recorded() -> list[Any]:
+    cases = []
     for path in sorted(RECORDINGS.glob("*.json")):
         for set_number, recording in enumerate(json.loads(path.read_bytes())):
+            name = f"{path.stem}-{set_number}"
             if "configure_error" in recording:
-                yield case(
-                    f"{path.stem}-{set_number}-config", recording, {"error": recording["configure_error"]}
-                )
-                continue
-            for number, one in enumerate(recording["cases"]):
-                yield case(f"{path.stem}-{set_number}-{number}", recording, one)
+                refused = {"error": recording["configure_error"]}
+                cases.append(case(f"{name}-config", recording, refused))
+            else:
+                cases += [case(f"{name}-{n}", recording, one) for n, one in enumerate(recording["cases"])]
+    return cases
 
 
 def case(name: str, recording: Mapping[str, Any], one: Mapping[str, Any]) -> Any:

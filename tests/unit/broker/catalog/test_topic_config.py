@@ -101,7 +101,7 @@ def test_every_default_is_valid_and_described() -> None:
     for name, definition in DEFINITIONS.items():
         assert configs.text(name, {}) == definition.default
         assert definition.doc.endswith(".")
-        assert configs.sources(name, {})[-1].source is ConfigSource.DEFAULT
+        assert configs.source(name, {}) is ConfigSource.DEFAULT
 
 
 @pytest.mark.parametrize(

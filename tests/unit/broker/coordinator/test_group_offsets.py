@@ -7,7 +7,7 @@ import pytest
 from support.group_world import GroupWorld
 
 from broker.coordinator.classic_group import GroupLimits
-from broker.coordinator.group_coordinator import CoordinatorSettings, GroupCoordinator
+from broker.coordinator.group_coordinator import CoordinatorSettings
 from broker.coordinator.messages import (
     Commit,
     DeleteGroup,
@@ -43,7 +43,6 @@ class Offsets:
         self.world = GroupWorld(
             CoordinatorSettings(GroupLimits(initial_rebalance_delay_ms=0), offsets_retention_ms=RETENTION_MS),
             self.answers.__setitem__,
-            GroupCoordinator,
         )
 
     def answer(self, request: Request) -> Any:

@@ -5,13 +5,13 @@ import os
 from pathlib import Path
 
 import pytest
+from support.batches import make_batch, patch
 
 from broker.log.config import LogConfig, TimestampType
 from broker.log.partition_log import PartitionLog
 from broker.log.segment import SegmentFile
 from broker.wire.batch import read_header
 from broker.wire.errors import ErrorCode, KafkaError
-from tests.support.batches import make_batch, patch
 
 NOW = 2_000_000
 

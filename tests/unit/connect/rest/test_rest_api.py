@@ -359,9 +359,14 @@ def test_validate_refuses_another_plugins_config(call: Client) -> None:
     )
 
 
+def test_validate_needs_the_class(call: Client) -> None:
+    response = call("PUT", f"/connector-plugins/{SOURCE}/config/validate", {})
+    assert refusal(response) == (400, "connector.class is missing: a config names the class of its connector")
+
+
 def test_validate_without_warnings_has_connects_fields_only(call: Client) -> None:
     path = "/connector-plugins/ExampleSource/config/validate"
-    answer = call("PUT", path, {"topic": "t"}).json()
+    answer = call("PUT", path, {"connector.class": SOURCE, "topic": "t"}).json()
     assert list(answer) == ["name", "error_count", "groups", "configs"]
 
 

@@ -1,0 +1,131 @@
+"""The shell of the group coordinator with a real catalog, also one whose disk refuses writes."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.catalog import Catalog
+from broker.config import BrokerSettings
+from broker.coordinator.messages import Commit, FetchOffsets, Heartbeat, Join, Protocol, Sync
+from broker.coordinator.records import CommittedOffset
+from broker.server.coordinators import GroupShell
+from broker.wire.errors import ErrorCode, KafkaError
+
+FULL_DISK = """
+CREATE TRIGGER full_disk BEFORE INSERT ON offsets WHEN NEW.committed_offset = 13
+BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END
+"""
+
+
+@asynccontextmanager
+async def shell(path: Path) -> AsyncIterator[GroupShell]:
+    catalog = Catalog.open(path)
+    groups = GroupShell(catalog, BrokerSettings(group_min_session_timeout_ms=1))
+    groups.start()
+    try:
+        yield groups
+    finally:
+        groups.close()
+        catalog.close()
+
+
+def commit(offset: int, group: str = "g", member_id: str = "", generation_id: int = -1) -> Commit:
+    return Commit(group, member_id, None, generation_id, {("t", 0): CommittedOffset(offset, -1, "", 0)})
+
+
+def join(session_timeout_ms: int = 10_000) -> Join:
+    protocols = (Protocol("range", b""),)
+    return Join("g", "", None, "c", "/h", session_timeout_ms, 1000, "consumer", protocols, "m")
+
+
+async def committed(groups: GroupShell, group: str = "g") -> int:
+    result = await groups.ask(FetchOffsets(group, None))
+    offset: int = result.offsets[("t", 0)].offset
+    return offset
+
+
+def run(test: Callable[[Path], Coroutine[Any, Any, None]], tmp_path: Path) -> None:
+    asyncio.run(test(tmp_path / "catalog.db"))
+
+
+def test_groups_are_loaded_again(tmp_path: Path) -> None:
+    async def scenario(path: Path) -> None:
+        async with shell(path) as groups:
+            await groups.ask(join())
+            await groups.ask(Sync("g", "m", None, 1, None, None, {"m": b"yours"}))
+            await groups.ask(commit(7, member_id="m", generation_id=1))
+        async with shell(path) as groups:
+            assert (await groups.ask(Heartbeat("g", "m", None, 1))).error_code is ErrorCode.none
+            assert (await groups.ask(Sync("g", "m", None, 1, None, None, {}))).assignment == b"yours"
+            assert await committed(groups) == 7
+
+    run(scenario, tmp_path)
+
+
+def test_an_answer_waits_until_its_change_is_durable(tmp_path: Path) -> None:
+    async def scenario(path: Path) -> None:
+        async with shell(path) as groups:
+            asked = groups.ask(commit(1))
+            fetched = groups.ask(FetchOffsets("g", None))  # it could tell of what may yet be lost
+            other = groups.ask(FetchOffsets("other", None))
+            assert [future.done() for future in (asked, fetched, other)] == [False, False, True]
+            await asked
+            with sqlite3.connect(path) as connection:
+                assert connection.execute("SELECT committed_offset FROM offsets").fetchall() == [(1,)]
+            connection.close()
+            await fetched
+
+    run(scenario, tmp_path)
+
+
+def test_a_timer_ends_a_session(tmp_path: Path) -> None:
+    async def scenario(path: Path) -> None:
+        async with shell(path) as groups:
+            await groups.ask(join(session_timeout_ms=20))
+            await groups.ask(Sync("g", "m", None, 1, None, None, {}))
+            async with asyncio.timeout(10):
+                while (await groups.ask(commit(1))).error_code is not ErrorCode.none:  # while it has a member
+                    await asyncio.sleep(0.005)
+
+    run(scenario, tmp_path)
+
+
+def test_a_write_that_fails_takes_back_what_was_not_stored(tmp_path: Path) -> None:
+    async def scenario(path: Path) -> None:
+        async with shell(path) as groups:
+            await groups.ask(commit(5))
+            with sqlite3.connect(path) as connection:
+                connection.execute(FULL_DISK)
+            connection.close()
+            asked = [groups.ask(commit(offset)) for offset in (6, 13, 7)] + [groups.ask(commit(1, "other"))]
+            results = await asyncio.gather(*asked, return_exceptions=True)
+            assert [r.code if isinstance(r, KafkaError) else r.error_code for r in results] == [
+                ErrorCode.none,
+                ErrorCode.coordinator_not_available,
+                ErrorCode.none,
+                ErrorCode.none,
+            ]
+            assert await committed(groups) == 7
+            with pytest.raises(KafkaError):
+                await groups.ask(commit(13))
+            assert await committed(groups) == 7
+            await groups.ask(commit(8))
+        async with shell(path) as groups:
+            assert await committed(groups) == 8
+
+    run(scenario, tmp_path)
+
+
+def test_whoever_stops_waiting_does_no_harm(tmp_path: Path) -> None:
+    async def scenario(path: Path) -> None:
+        async with shell(path) as groups:
+            groups.ask(commit(1)).cancel()
+            await groups.ask(commit(2))
+            assert await committed(groups) == 2
+
+    run(scenario, tmp_path)
