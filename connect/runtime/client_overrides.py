@@ -23,6 +23,16 @@ def overrides(kind: str, config: Mapping[str, str | None]) -> dict[str, str]:
     }
 
 
+def sink_group(connector: str, config: Mapping[str, str | None]) -> str:
+    """The consumer group of a sink connector."""
+    return overrides("consumer", config).get("group.id") or f"connect-{connector}"
+
+
+def sink_client_id(connector: str, task: int) -> str:
+    """The client id of a sink task's consumer, unless the settings name another."""
+    return f"connector-consumer-{connector}-{task}"
+
+
 def refused_overrides(worker: WorkerConfig, kind: str, config: Mapping[str, str | None]) -> list[str]:
     """The names of the overrides that `connector.client.config.override.policy` does not allow."""
     policy = worker.override_policy

@@ -37,6 +37,8 @@ def _check_name(value: Any) -> str | None:
 
 
 def _check_tasks_max(value: Any) -> str | None:
+    if value is None:
+        return "Value must be non-null"
     return "Value must be at least 1" if value < 1 else None
 
 

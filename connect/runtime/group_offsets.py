@@ -7,7 +7,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaExcep
 from confluent_kafka.admin import AdminClient
 
 from connect.api import ConnectError
-from connect.runtime.client_overrides import client_settings, overrides
+from connect.runtime.client_overrides import client_settings, sink_group
 from connect.runtime.config import WorkerConfig
 
 _TIMEOUT_S: Final = 30.0
@@ -15,8 +15,8 @@ _TIMEOUT_S: Final = 30.0
 
 def _admin(request: Mapping[str, Any]) -> tuple[AdminClient, str]:
     worker, config = WorkerConfig.parse(request["worker"]), request["config"]
-    group = overrides("consumer", config).get("group.id") or f"connect-{request['connector']}"
-    return AdminClient(client_settings(worker, "admin", config).values), group
+    admin = AdminClient(client_settings(worker, "admin", config).values)
+    return admin, sink_group(request["connector"], config)
 
 
 def read(request: Mapping[str, Any]) -> list[tuple[str, int, int]]:

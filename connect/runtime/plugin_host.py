@@ -139,7 +139,11 @@ def _alter_offsets(request: Request) -> Answer:
     if not issubclass(connector, SourceConnector):
         raise ConfigError("only a source connector has offsets of its own")
     offsets = [(partition, offset) for partition, offset in request["offsets"]]
-    return {"done": bool(connector().alter_offsets(connector.config_class.parse(config), offsets))}
+    try:
+        done = connector().alter_offsets(connector.config_class.parse(config), offsets)
+    except ConnectError as exc:
+        raise ConfigError(str(exc)) from exc  # what the user gave was refused; the connector is fine
+    return {"done": bool(done)}
 
 
 def definition_json(definition: Definition) -> Answer:

@@ -83,7 +83,9 @@ class Plugins:
     def __init__(self, entries: Iterable[PluginEntry]) -> None:
         self._entries: dict[PluginKind, dict[str, PluginEntry]] = {kind: {} for kind in PluginKind}
         self._aliases: dict[PluginKind, dict[str, PluginEntry | None]] = {kind: {} for kind in PluginKind}
+        self._names: dict[str, str] = {}  # target → class name
         for entry in entries:
+            self._names[entry.target] = entry.class_name
             self._entries[entry.kind][entry.class_name] = entry
             for alias in _aliases(entry):
                 known = self._aliases[entry.kind].get(alias, entry)
@@ -111,6 +113,11 @@ class Plugins:
 
     def find_connector(self, name: str) -> PluginEntry | None:
         return self.find(PluginKind.CONNECTOR, name)
+
+    def name_of(self, plugin: object) -> str:
+        """The class name that users know an instance's class by, for reports."""
+        cls = type(plugin)
+        return self._names.get(f"{cls.__module__}:{cls.__qualname__}", f"{cls.__module__}.{cls.__qualname__}")
 
     def get(self, kind: PluginKind, name: str) -> PluginEntry:
         """Like `find`; raises `ConfigError` if there is none."""

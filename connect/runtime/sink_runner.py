@@ -21,7 +21,7 @@ from connect.api import (
     TopicPartition,
 )
 from connect.runtime.errors import ErrorHandler, Failure, Stage, Tolerated
-from connect.runtime.source_runner import class_name
+from connect.runtime.plugins import Plugins
 from connect.runtime.task_channel import TaskChannel
 from connect.transforms.chain import TransformChain
 
@@ -225,15 +225,15 @@ class SinkRunner:
         execute, topic = self._errors.execute, message.topic()
         key = execute(
             lambda: self._key_converter.to_connect(topic, message.key()),
-            message, Stage.KEY_CONVERTER, class_name(self._key_converter),
+            message, Stage.KEY_CONVERTER, Plugins.discover().name_of(self._key_converter),
         )  # fmt: skip
         value = execute(
             lambda: self._value_converter.to_connect(topic, message.value()),
-            message, Stage.VALUE_CONVERTER, class_name(self._value_converter),
+            message, Stage.VALUE_CONVERTER, Plugins.discover().name_of(self._value_converter),
         )  # fmt: skip
         headers = execute(
             lambda: self._headers(topic, message.headers() or ()),
-            message, Stage.HEADER_CONVERTER, class_name(self._header_converter),
+            message, Stage.HEADER_CONVERTER, Plugins.discover().name_of(self._header_converter),
         )  # fmt: skip
         timestamp_type, timestamp_ms = message.timestamp()
         record = SinkRecord(
@@ -307,7 +307,7 @@ class SinkRunner:
                 self._key_converter.from_connect(topic, record.key_schema, record.raw_key),
                 self._value_converter.from_connect(topic, record.value_schema, record.raw_value),
             )
-            self._errors.fail(Failure(message, Stage.TASK_PUT, class_name(self._task), error))
+            self._errors.fail(Failure(message, Stage.TASK_PUT, Plugins.discover().name_of(self._task), error))
         except Tolerated:
             return
 

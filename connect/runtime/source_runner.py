@@ -20,6 +20,7 @@ from connect.api import (
 )
 from connect.runtime.errors import ErrorHandler, Failure, Stage, Tolerated
 from connect.runtime.offset_format import offset_key
+from connect.runtime.plugins import Plugins
 from connect.runtime.producer import Headers, RecordProducer, is_bad_record
 from connect.runtime.task_channel import TaskChannel
 from connect.runtime.topic_creation import TopicCreator
@@ -227,15 +228,15 @@ class SourceRunner:
         topic = final.topic
         key = execute(
             lambda: self._key_converter.from_connect(topic, final.key_schema, final.raw_key),
-            original, Stage.KEY_CONVERTER, class_name(self._key_converter),
+            original, Stage.KEY_CONVERTER, Plugins.discover().name_of(self._key_converter),
         )  # fmt: skip
         value = execute(
             lambda: self._value_converter.from_connect(topic, final.value_schema, final.raw_value),
-            original, Stage.VALUE_CONVERTER, class_name(self._value_converter),
+            original, Stage.VALUE_CONVERTER, Plugins.discover().name_of(self._value_converter),
         )  # fmt: skip
         headers = execute(
             lambda: self._headers(topic, final.headers) if final.headers else None,
-            original, Stage.HEADER_CONVERTER, class_name(self._header_converter),
+            original, Stage.HEADER_CONVERTER, Plugins.discover().name_of(self._header_converter),
         )  # fmt: skip
         return final, key, value, headers
 
@@ -293,8 +294,3 @@ class SourceRunner:
         self._uncommitted.clear()
         self._task.commit(list(pairs.values()))
         return True
-
-
-def class_name(plugin: object) -> str:
-    """What a plugin is called in reports."""
-    return f"{type(plugin).__module__}.{type(plugin).__qualname__}"

@@ -23,9 +23,11 @@ from connect.herder.actions import (
 from connect.herder.herder import Herder
 from connect.herder.states import TaskId
 from connect.runtime.catalog import PluginCatalog
+from connect.runtime.client_overrides import overrides, sink_client_id, sink_group
 from connect.runtime.config import WorkerConfig
 from connect.runtime.errors import trace_of
 from connect.runtime.forks import ForkServer
+from connect.runtime.group_members import GroupMembers
 from connect.runtime.plugin_hosts import PluginFailed, PluginHosts
 from connect.runtime.stores import ConfigStore, OffsetStore, StatusStore
 from connect.runtime.task_config import TaskConfig
@@ -53,6 +55,7 @@ class Supervisor:
         forks: ForkServer,
         hosts: PluginHosts,
         catalog: PluginCatalog,
+        members: GroupMembers,
     ) -> None:
         self._worker = worker
         self._herder = herder
@@ -62,6 +65,7 @@ class Supervisor:
         self._forks = forks
         self._hosts = hosts
         self._catalog = catalog
+        self._members = members
         self._processes: dict[TaskId, TaskProcess] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self._event = asyncio.Event()
@@ -201,7 +205,9 @@ class Supervisor:
             class_name = action.config.get("connector.class")
             self._catalog.preload(self._forks, class_name)
             offsets: list[tuple[Any, Any]] = []
-            if self._catalog.type_of(class_name) != "sink":
+            if self._catalog.type_of(class_name) == "sink":
+                await self._evict_leftovers(action)
+            else:
                 # What the task before wrote must have been read.
                 await self._offsets.map.barrier()
                 offsets = self._offsets.offsets(action.task.connector)
@@ -217,6 +223,13 @@ class Supervisor:
         del self._processes[action.task]
         self._herder.on_task_exited(action.task, trace, now_ms())
         self.wake()
+
+    async def _evict_leftovers(self, action: StartTask) -> None:
+        """Of a sink task that was killed, so that this one need not wait for its session to time out."""
+        name, task = action.task.connector, action.task.task
+        consumer = {**self._worker.client("consumer"), **overrides("consumer", action.config)}
+        if "client.id" not in consumer:  # one that the user gave need not be this task's alone
+            await self._members.evict(sink_group(name, action.config), sink_client_id(name, task))
 
     # Connectors
 

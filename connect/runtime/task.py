@@ -21,7 +21,7 @@ from connect.api import (
     SinkTask,
     SourceTask,
 )
-from connect.runtime.client_overrides import client_settings
+from connect.runtime.client_overrides import client_settings, sink_client_id
 from connect.runtime.config import WorkerConfig
 from connect.runtime.config_providers import ConfigResolver
 from connect.runtime.connector_config import ConnectorConfig, SinkConnectorConfig, SourceConnectorConfig
@@ -151,7 +151,7 @@ class _Builder:
         settings = client_settings(self._worker, "consumer", self._config)
         values = {
             "group.id": f"connect-{self._connector}",
-            "client.id": f"connector-consumer-{self._connector}-{self._task_id}",
+            "client.id": sink_client_id(self._connector, self._task_id),
             "auto.offset.reset": "earliest",
             "isolation.level": "read_uncommitted",
             "topic.metadata.refresh.interval.ms": 10_000,

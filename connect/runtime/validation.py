@@ -29,7 +29,7 @@ from connect.runtime.config_providers import ConfigResolver
 from connect.runtime.connector_config import ConnectorConfig, SinkConnectorConfig, SourceConnectorConfig
 from connect.runtime.errors import trace_of
 from connect.runtime.kafka_clients import librdkafka_settings
-from connect.runtime.plugins import PluginKind, Plugins
+from connect.runtime.plugins import PluginEntry, PluginKind, Plugins
 from connect.runtime.service import ConfigValue, Validation
 from connect.runtime.task_config import TaskConfig
 
@@ -47,6 +47,14 @@ class _Row:
     errors: list[str] = field(default_factory=list)
     recommended: Sequence[str] = ()
     visible: bool = True
+
+
+def _serves(entry: PluginEntry, role: type[Plugin]) -> bool:
+    """Whether a converter can be used in this role."""
+    try:
+        return issubclass(entry.load(), role)
+    except ConfigError:
+        return False
 
 
 def common_config(connector: type[Plugin]) -> type[ConnectorConfig]:
@@ -143,7 +151,10 @@ class Validator:
         if definition.name == "connector.plugin.version":
             return replace(definition, default=version, recommended=(version,))
         if definition.name in _ROLES:
-            known = tuple(entry.class_name for entry in self._plugins.all(PluginKind.CONVERTER))
+            role = _ROLES[definition.name]
+            known = tuple(
+                entry.class_name for entry in self._plugins.all(PluginKind.CONVERTER) if _serves(entry, role)
+            )
             default = getattr(self._worker, definition.name.replace(".", "_"))
             return replace(definition, default=default, recommended=known)
         return definition
@@ -154,7 +165,8 @@ class Validator:
         version_row = self._rows[f"{role}.plugin.version"]
         class_name = self._config.get(role) or getattr(self._worker, role.replace(".", "_"))
         try:
-            plugin = self._plugins.get(PluginKind.CONVERTER, class_name).load()
+            entry = self._plugins.get(PluginKind.CONVERTER, class_name)
+            plugin = entry.load()
         except ConfigError as exc:
             row.value, version_row.visible = None, False
             row.errors.append(str(ConfigError.invalid(role, class_name, str(exc))))
@@ -162,6 +174,7 @@ class Validator:
         if not issubclass(plugin, _ROLES[role]):
             row.errors.append(f"Class {class_name} does not implement the {_ROLES[role].__name__} interface")
             return
+        row.value = entry.class_name  # an alias is shown as what it stands for
         version_row.value = version_row.value or plugin.version
         if version_row.definition is not None:
             version_row.definition = replace(version_row.definition, default=plugin.version)

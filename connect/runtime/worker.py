@@ -13,6 +13,7 @@ from connect.herder.herder import Herder
 from connect.runtime.catalog import PluginCatalog
 from connect.runtime.config import WorkerConfig
 from connect.runtime.forks import ForkServer
+from connect.runtime.group_members import GroupMembers
 from connect.runtime.internal_topics import prepare_internal_topics
 from connect.runtime.kafka_clients import aiokafka_settings
 from connect.runtime.operations import Operations
@@ -39,6 +40,7 @@ class Worker(Operations):
         catalog = PluginCatalog(plugins, hosts)
         herder = Herder(restart_policy_reader(worker), worker.task_shutdown_timeout_ms)
         worker_id = _worker_id(worker)
+        self._members = GroupMembers(self._client)
         self._producer: aiokafka.AIOKafkaProducer | None = None
         self._probe: aiokafka.AIOKafkaConsumer | None = None
         self._state = "starting"
@@ -46,7 +48,9 @@ class Worker(Operations):
         configs = ConfigStore(self._make_map(worker.config_topic), self._on_config_record)
         offsets = OffsetStore(self._make_map(worker.offset_topic))
         statuses = StatusStore(self._make_map(worker.status_topic), worker_id)
-        supervisor = Supervisor(worker, herder, configs, offsets, statuses, self._forks, hosts, catalog)
+        supervisor = Supervisor(
+            worker, herder, configs, offsets, statuses, self._forks, hosts, catalog, self._members
+        )
         super().__init__(worker, worker_id, herder, configs, offsets, statuses, supervisor, hosts, catalog)
 
     @property
@@ -94,6 +98,7 @@ class Worker(Operations):
         await self._supervisor.stop(self._worker.task_shutdown_timeout_ms / 1000)
         for store in (self._configs, self._offsets, self._statuses):
             await store.map.stop()
+        await self._members.close()
         if self._probe is not None:
             await self._probe.stop()
         if self._producer is not None:

@@ -2,11 +2,12 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from connect.api import Config, ConfigError, DataError, FieldError, Importance, Schema, SchemaType, setting
 from connect.api.java_text import shortest_of_single
@@ -33,16 +34,15 @@ _TARGETS: Final = (
 _SOURCES: Final = (*_TARGETS, SchemaType.BYTES)
 _LOGICAL: Final = frozenset((DATE, TIME, TIMESTAMP, DECIMAL))
 _BITS: Final = {SchemaType.INT8: 8, SchemaType.INT16: 16, SchemaType.INT32: 32, SchemaType.INT64: 64}
-_INFERRED: Final[Mapping[type, SchemaType]] = {
-    bool: SchemaType.BOOLEAN, int: SchemaType.INT64, float: SchemaType.FLOAT64, str: SchemaType.STRING,
-    bytes: SchemaType.BYTES, Decimal: SchemaType.BYTES, datetime: SchemaType.INT64,
-    list: SchemaType.ARRAY, dict: SchemaType.MAP,
-}  # fmt: skip
+_SCHEMALESS_SOURCES: Final = frozenset((bool, int, float, str, bytes, Decimal, datetime))
+_JAVA_NAMES: Final[Mapping[type, str]] = {list: "ARRAY", dict: "MAP"}
 # What `Float.parseFloat` and `Double.parseDouble` take, hexadecimal forms aside.
 _FLOAT: Final = re.compile(
     r"[\x00-\x20]*([+-]?)(?:(NaN)|(Infinity)|((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)[fFdD]?)[\x00-\x20]*",
     re.ASCII,
 )
+
+Caster = Callable[[Any], Any]
 
 
 class CastConfig(Config):
@@ -89,6 +89,14 @@ def _target(name: str) -> SchemaType:
     return kind
 
 
+class _Plan(NamedTuple):
+    """The schema that comes out, and what to do with the value: all of it, or with which fields."""
+
+    schema: Schema | None
+    whole: Caster | None
+    fields: list[tuple[str, Caster]]
+
+
 class Cast(SidedTransform[R]):
     """Numbers, booleans and texts into each other; bytes, decimals and times into text too."""
 
@@ -98,97 +106,112 @@ class Cast(SidedTransform[R]):
         config = CastConfig.parse(properties)
         targets = config.targets()
         self._whole = targets.get(None)
-        self._fields = {name: kind for name, kind in targets.items() if name is not None}
+        self._fields = {name: target for name, target in targets.items() if name is not None}
         self._null_as_default = config.null_as_default
-        self._cast_schema = PerSchema(self._make_schema)
+        whole = None if self._whole is None else caster(None, self._whole)
+        fields = [(name, caster(None, target)) for name, target in self._fields.items()]
+        self._schemaless = _Plan(None, whole, fields)
+        self._plan = PerSchema(self._make_plan)
 
     def apply(self, record: R) -> R:
         schema, value = self.operand(record)
         if value is None:
             return record
-        if self._whole is not None:
-            new_schema = None if schema is None else self._cast_schema(schema)
-            return self.renewed(record, new_schema, cast(schema, value, self._whole))
+        plan = self._schemaless if schema is None else self._plan(schema)
+        return self.renewed(record, plan.schema, self._cast(schema, value, plan))
+
+    def _cast(self, schema: Schema | None, value: Any, plan: _Plan) -> Any:
+        if plan.whole is not None:
+            return plan.whole(value)
         if schema is None:
             fields = require_map(value, _PURPOSE)
-            changed = {name: cast(None, fields.get(name), kind) for name, kind in self._fields.items()}
-            return self.renewed(record, None, {**fields, **changed})
-        fields = require_struct(schema, value, _PURPOSE)
-        return self.renewed(record, self._cast_schema(schema), self._cast_struct(schema, fields))
-
-    def _cast_struct(self, schema: Schema, fields: Mapping[str, Any]) -> dict[str, Any]:
-        changed = copy_of(schema, fields, self._null_as_default)
-        for name, target in self._fields.items():
-            if name in changed:
-                changed[name] = cast(schema.by_name[name].schema, changed[name], target)
+            return {**fields, **{name: cast(fields.get(name)) for name, cast in plan.fields}}
+        changed = copy_of(schema, require_struct(schema, value, _PURPOSE), self._null_as_default)
+        for name, cast in plan.fields:
+            changed[name] = cast(changed[name])
         return changed
 
-    def _make_schema(self, schema: Schema) -> Schema:
+    def _make_plan(self, schema: Schema) -> _Plan:
         if self._whole is not None:
-            return _cast_schema(schema, self._whole)
-        fields = []
+            cast = caster(schema, self._whole)
+            return _Plan(_cast_schema(schema, self._whole, cast), cast, [])
+        fields: list[tuple[str, Schema]] = []
+        casters: list[tuple[str, Caster]] = []
         for field in schema.fields:
             target = self._fields.get(field.name)
             if target is None:
                 fields.append((field.name, field.schema))
-            else:
-                default = cast(field.schema, field.schema.default, target)
-                plain = Schema(target, optional=field.schema.optional, default=default)
-                fields.append((field.name, plain))
-        default = None if schema.default is None else self._cast_struct(schema, schema.default)
-        return replace(like(schema, fields), optional=schema.optional, default=default)
+                continue
+            cast = caster(field.schema, target)
+            casters.append((field.name, cast))
+            default = cast(field.schema.default)
+            fields.append((field.name, Schema(target, optional=field.schema.optional, default=default)))
+        cast_schema = replace(like(schema, fields), optional=schema.optional)
+        plan = _Plan(cast_schema, None, casters)
+        if schema.default is None:
+            return plan
+        return plan._replace(schema=cast_schema.with_default(self._cast(schema, schema.default, plan)))
 
 
-def _cast_schema(schema: Schema, target: SchemaType) -> Schema:
+def _cast_schema(schema: Schema, target: SchemaType, cast: Caster) -> Schema:
     """The schema of a whole value. Where the type changes, the name of a logical type goes: a string is no
     Timestamp (Java keeps it, and its JsonConverter then fails)."""
-    default = cast(schema, schema.default, target)
+    default = cast(schema.default)
     if schema.name in _LOGICAL and schema.type is not target:
         return Schema(target, schema.optional, doc=schema.doc, default=default)
     return replace(schema, type=target, default=default)
 
 
-def cast(schema: Schema | None, value: Any, target: SchemaType) -> Any:
-    """The value as another type; raises `DataError` where there is no sensible one."""
-    if value is None:
-        return None
-    source = _inferred(value) if schema is None else schema.type
-    if source not in _SOURCES:
-        raise DataError(
-            f"Cast transformation does not support casting from {source.name}; supported types are "
-            f"[{', '.join(kind.name for kind in _SOURCES)}]"
-        )
+def caster(schema: Schema | None, target: SchemaType) -> Caster:
+    """What turns values into another type; it raises `DataError` for one that has no sensible result."""
+    if schema is not None and schema.type not in _SOURCES:
+        raise _refusal(schema.type.name)
+    convert = _converter(schema, target)
+
+    def cast(value: Any) -> Any:
+        if value is None:
+            return None
+        if schema is None and type(value) not in _SCHEMALESS_SOURCES:
+            raise _refusal(_JAVA_NAMES.get(type(value), type(value).__name__))
+        try:
+            return convert(value)
+        except ValueError:
+            raise DataError(f"Value ({value}) was out of range for requested data type {target}") from None
+
+    return cast
+
+
+def _converter(schema: Schema | None, target: SchemaType) -> Caster:
     if target is SchemaType.STRING:
-        return text_of(schema, value)
-    try:
-        if target is SchemaType.BOOLEAN:
-            return value.lower() == "true" if isinstance(value, str) else _whole_number(value, 64) != 0
-        if target in _BITS:
-            return _to_integer(value, _BITS[target])
-        return _to_float(value, single=target is SchemaType.FLOAT32)
-    except ValueError:
-        raise DataError(f"Value ({value}) was out of range for requested data type {target}") from None
+        return partial(text_of, schema)
+    if target is SchemaType.BOOLEAN:
+        return _to_boolean
+    if target in _BITS:
+        return partial(_to_integer, _BITS[target])
+    return _to_single if target is SchemaType.FLOAT32 else _to_double
 
 
-def _inferred(value: Any) -> SchemaType:
-    if type(value) not in _INFERRED:
-        raise DataError(
-            f"Cast transformation was passed a value of type {type(value).__name__} which is not supported "
-            "by Connect's data API"
-        )
-    return _INFERRED[type(value)]
+def _refusal(source: str) -> DataError:
+    return DataError(
+        f"Cast transformation does not support casting from {source}; supported types are "
+        f"[{', '.join(kind.name for kind in _SOURCES)}]"
+    )
 
 
-def _to_integer(value: Any, bits: int) -> int:
+def _to_boolean(value: Any) -> bool:
+    return value.lower() == "true" if isinstance(value, str) else _whole_number(64, value) != 0
+
+
+def _to_integer(bits: int, value: Any) -> int:
     if not isinstance(value, str):
-        return _whole_number(value, bits)
+        return _whole_number(bits, value)
     number = int(value) if re.fullmatch(r"[+-]?\d+", value, re.ASCII) else None
     if number is None or not -(1 << (bits - 1)) <= number < 1 << (bits - 1):
         raise ValueError(value)
     return number
 
 
-def _whole_number(value: Any, bits: int) -> int:
+def _whole_number(bits: int, value: Any) -> int:
     """What Java's `byteValue()` … `longValue()` give: floats stop at the limits, integers lose high bits."""
     if isinstance(value, float):
         # A double goes to int before it goes to byte or short.
@@ -203,18 +226,19 @@ def _whole_number(value: Any, bits: int) -> int:
     return (int(value) + half) % (1 << bits) - half
 
 
-def _to_float(value: Any, *, single: bool) -> float:
+def _to_double(value: Any) -> float:
     if isinstance(value, str):
         found = _FLOAT.fullmatch(value)
         if found is None:
             raise ValueError(value)
-        number = float(f"{found[1]}{found[2] or found[3] or found[4]}")
-    elif isinstance(value, int | float | Decimal):
-        number = float(value)
-    else:
-        raise DataError(f"Unexpected type in Cast transformation: {type(value).__name__}")
-    if not single:
-        return number
+        return float(f"{found[1]}{found[2] or found[3] or found[4]}")
+    if isinstance(value, int | float | Decimal):
+        return float(value)
+    raise DataError(f"Unexpected type in Cast transformation: {type(value).__name__}")
+
+
+def _to_single(value: Any) -> float:
+    number = _to_double(value)
     shortest = shortest_of_single(number)
     return float(shortest) if shortest is not None else _beyond_single(number)
 

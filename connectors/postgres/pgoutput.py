@@ -164,11 +164,6 @@ def logical_message(message: bytes) -> Message:
         return Message(bool(flags & 1), lsn, prefix, message[pos + 4 :])
 
 
-def relation_oid(message: bytes, base: int = 0) -> int:
-    """The oid of the relation that the insert, update or delete at `base` belongs to."""
-    return int.from_bytes(message[base + 1 : base + 5], "big")
-
-
 def row(
     message: bytes, encoders: Sequence[Encode | None], unavailable: Sequence[str], base: int = 0
 ) -> tuple[list[str] | None, bool, list[str] | None]:

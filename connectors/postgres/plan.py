@@ -89,6 +89,7 @@ class TablePlan:
         self.decode_value = decoder(self.value_schema)
         # JsonConverter replaces null by the default, so such a row has no JSON that stands for it.
         self._defaulted = tuple(i for i, c in kept if c.schema.optional and c.schema.default is not None)
+        self.has_defaults = bool(self._defaulted)
         self._absent = [None if c.name in identity else c.absent for c in columns]
         self._set_key(columns)
 

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from connect.api import Header, SourceRecord
+from connect.api import Header, JsonPayload, SourceRecord
 from connect.api import schemas as connect
 from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.envelope import event
@@ -28,18 +28,17 @@ class RecordMaker:
             Header(f"__debezium.context.{name}", connect.STRING, value) for name, value in context.items()
         )
 
-    def read(
-        self, plan: TablePlan, row: Sequence[str], source: str, tail: str, offset: Mapping[str, Any]
-    ) -> SourceRecord:
-        """A row of a snapshot."""
-        value = plan.value_payload(event(READ, _NULL, plan.row(row), source, tail), None, row)
-        return self._record(plan, plan.key(row) if plan.key else None, value, offset)
-
-    def insert(
-        self, plan: TablePlan, new: Sequence[str], source: str, tail: str, offset: Mapping[str, Any]
-    ) -> SourceRecord:
-        value = plan.value_payload(event(CREATE, _NULL, plan.row(new), source, tail), None, new)
-        return self._record(plan, plan.key(new) if plan.key else None, value, offset)
+    def present(
+        self, op: str, plan: TablePlan, row: Sequence[str], source: str, tail: str, offset: Mapping[str, Any]
+    ) -> SourceRecord:  # fmt: skip
+        """A row that is there now: READ in a snapshot, CREATE by an insert. Nearly all records are made here."""
+        text = event(op, _NULL, plan.row(row), source, tail)
+        return SourceRecord(
+            self.source_partition, offset, plan.topic,
+            plan.value_payload(text, None, row) if plan.has_defaults else JsonPayload(text.encode(), plan.decode_value),
+            value_schema=plan.value_schema, key=plan.key_payload(plan.key(row)) if plan.key is not None else None,
+            key_schema=plan.key_schema, headers=self._headers,
+        )  # fmt: skip
 
     def update(
         self, plan: TablePlan, old: Sequence[str] | None, key_only: bool, new: Sequence[str], source: str, tail: str,

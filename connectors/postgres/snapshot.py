@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -16,7 +17,7 @@ from connectors.postgres.envelope import SourceBlocks, TransactionSource, timest
 from connectors.postgres.filters import Filters
 from connectors.postgres.offsets import Lsn, snapshot_offset
 from connectors.postgres.plan import TablePlan
-from connectors.postgres.records import RecordMaker
+from connectors.postgres.records import READ, RecordMaker
 from connectors.postgres.type_map import Encode, TypeMap
 
 _ESCAPE: Final = re.compile(r"\\(.)")
@@ -67,7 +68,7 @@ class Snapshot:
         tx_id = self._scalar("SELECT txid_snapshot_xmax(txid_current_snapshot())")
         offset = snapshot_offset(point.lsn, tx_id, ts_us, completed=False)
         markers = _Markers(self._sources, ts_us, tx_id)
-        read = self._maker.read
+        read = partial(self._maker.present, READ)
         pending: _Pending | None = None
         for place, table in enumerate(self._tables()):
             plan, reader = self._open(table)

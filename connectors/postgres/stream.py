@@ -13,10 +13,13 @@ from connectors.postgres.envelope import SourceBlocks, TransactionSource, timest
 from connectors.postgres.messages import SOURCE_TABLE, MessageRecords
 from connectors.postgres.offsets import Lsn, Position
 from connectors.postgres.plan import TablePlan
-from connectors.postgres.records import RecordMaker
+from connectors.postgres.records import CREATE, RecordMaker
 
 _XLOG_DATA, _KEEPALIVE = b"w"[0], b"k"[0]
 _XLOG_HEAD_BYTES: Final = 25
+# The position in the WAL, the type of the message behind it, and the relation's oid where it is a row.
+_CHANGE_HEAD: Final = struct.Struct(">xQ16xBI").unpack_from
+_CHANGE_BYTES_MIN: Final = 30
 _KEEPALIVE_FORMAT: Final = struct.Struct(">cQqB")
 _STATUS_FORMAT: Final = struct.Struct(">cQQQqB")
 _RECORD_OVERHEAD_BYTES: Final = 600
@@ -75,12 +78,11 @@ class Stream:
     def read(self, batch_size: int, bytes_max: int, wait_s: float) -> list[SourceRecord]:
         """The next records; empty when none came within `wait_s`. Returns as soon as there are some."""
         batch, self._held = self._held, []
-        limit = batch_size + len(batch)
         size = 0
         receive = self._reader.receive
         tail = timestamps(time.time_ns())
         deadline = time.monotonic() + wait_s
-        while len(batch) < limit and size < bytes_max:
+        while len(batch) <= batch_size and size < bytes_max:
             message = receive()
             if message is None:
                 if len(batch) > (1 if self._last_lsn >= 0 else 0):
@@ -92,23 +94,25 @@ class Stream:
                 tail = timestamps(time.time_ns())
             elif message[0] == _XLOG_DATA:
                 size += len(message) + _RECORD_OVERHEAD_BYTES
-                kind = message[_XLOG_HEAD_BYTES]
+                if len(message) < _CHANGE_BYTES_MIN:
+                    raise pgoutput.MalformedMessage(
+                        f"a message of {len(message)} bytes is too short: {message!r}"
+                    )
+                lsn, kind, oid = _CHANGE_HEAD(message)
                 if kind in _ROWS:
-                    self._row(kind, message, tail, batch)
+                    self._row(kind, oid, lsn, message, tail, batch)
                 else:
-                    self._other(kind, message, tail, batch)
+                    self._other(kind, lsn, message[_XLOG_HEAD_BYTES:], tail, batch)
             elif message[0] == _KEEPALIVE:
                 self._keepalive(message)
         self._send_status_if_due()
-        if self._last_lsn >= 0 and batch:
+        if batch and (self._last_lsn >= 0 or len(batch) > batch_size):
             self._held = [batch.pop()]
         return batch
 
-    def _row(self, kind: int, data: bytes, tail: str, batch: list[SourceRecord]) -> None:
-        lsn = int.from_bytes(data[1:9], "big")
+    def _row(self, kind: int, oid: int, lsn: int, data: bytes, tail: str, batch: list[SourceRecord]) -> None:
         if lsn <= self._skip_until or kind in self._skipped:
             return
-        oid = pgoutput.relation_oid(data, _XLOG_HEAD_BYTES)
         try:
             plan = self._plans[oid]
         except KeyError:
@@ -128,13 +132,12 @@ class Stream:
                 plan, old, key_only, source, tail, offset, {**offset, "lsn_proc": lsn - 1}
             )
         elif kind == pgoutput.INSERT:
-            batch.append(self._maker.insert(plan, new, source, tail, offset))
+            batch.append(self._maker.present(CREATE, plan, new, source, tail, offset))
         else:
             unfinished = offset if old is None else {**offset, "lsn_proc": lsn - 1}
             batch += self._maker.update(plan, old, key_only, new, source, tail, offset, unfinished)
 
-    def _other(self, kind: int, data: bytes, tail: str, batch: list[SourceRecord]) -> None:
-        message = data[_XLOG_HEAD_BYTES:]
+    def _other(self, kind: int, lsn: int, message: bytes, tail: str, batch: list[SourceRecord]) -> None:
         if kind == pgoutput.BEGIN:
             self._begin_transaction(pgoutput.begin(message))
         elif kind == pgoutput.COMMIT:
@@ -148,13 +151,13 @@ class Stream:
             relation = pgoutput.relation(message)
             self._plans[relation.oid] = self._plan_of(relation)
         elif kind == pgoutput.TRUNCATE:
-            self._truncate(pgoutput.truncate(message), int.from_bytes(data[1:9], "big"), tail, batch)
+            self._truncate(pgoutput.truncate(message), lsn, tail, batch)
         elif kind == pgoutput.ORIGIN:
             found = pgoutput.origin(message)
             self._origin = (found.name, found.commit_lsn)
             self._source = None
         elif kind == pgoutput.MESSAGE:
-            self._message(pgoutput.logical_message(message), int.from_bytes(data[1:9], "big"), batch)
+            self._message(pgoutput.logical_message(message), lsn, batch)
         # A type's description tells nothing that the catalog does not.
 
     def _begin_transaction(self, begin: pgoutput.Begin) -> None:

@@ -93,12 +93,17 @@ class PartitionWriter:
         self._context = context
         self._rotation = Rotation(plan.rules)
         self._is_rotating = False
-        self._found: dict[Place, int] = {}  # up to which offset objects that were found have the records
+        # Up to which offset objects that were found have the records, and where the first of them begins.
+        self._found: dict[Place, int] = {}
+        self._found_from: int | None = None
 
     @property
     def safe_offset(self) -> int | None:
         """The next offset to consume, of which a task that starts there does all that is not done."""
-        return min((file.start_offset for file in self.files.values()), default=self.next_offset)
+        offset = min((file.start_offset for file in self.files.values()), default=self.next_offset)
+        if self._found and offset is not None and offset < max(self._found.values()):
+            return self._found_from  # only from there on would another task find the same objects
+        return offset
 
     def write(self, records: list[SinkRecord], now_ms: int) -> None:
         """Take records. After `RetriableError` the same ones may come again: those taken are left out."""
@@ -115,6 +120,7 @@ class PartitionWriter:
         except _StartedOverError:
             return
         self.next_offset = records[-1].offset + 1
+        self._forget_found()
 
     def tick(self, now_ms: int) -> None:
         """Do what is due without records: an interrupted rotation, one by the clock."""
@@ -186,7 +192,7 @@ class PartitionWriter:
         self.files.clear()
         self._rotation.reset()
         self._is_rotating = False
-        self._found = {place: end for place, end in self._found.items() if end > (self.next_offset or 0)}
+        self._forget_found()
         self._context.request_commit()
 
     def _guarded(self, request: Callable[[], None]) -> None:
@@ -212,7 +218,12 @@ class PartitionWriter:
             raise RetriableError(f"s3://{self._plan.bucket.name}/{file.target.key} was there and is no more")
         found = int(metadata.get(NEXT_OFFSET, file.start_offset + 1))
         log.info("found an object of an earlier task", key=file.target.key, next_offset=found)
+        self._found_from = self.safe_offset
         self._found[place] = found
+
+    def _forget_found(self) -> None:
+        if self._found and not self.files and (self.next_offset or 0) >= max(self._found.values()):
+            self._found.clear()
 
     def _without_found(self, batch: Batch) -> Batch:
         found = self._found

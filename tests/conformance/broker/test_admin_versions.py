@@ -322,9 +322,7 @@ class TestDescribeConfigs:
         assert len(configs) == 33
         retention, segment = configs["retention.ms"], configs["segment.bytes"]
         assert (retention.value, retention.config_source, retention.read_only) == ("5", 1, False)
-        assert [(s.name, s.value, s.source) for s in retention.synonyms] == [
-            ("retention.ms", "5", 1)
-        ]
+        assert [(s.name, s.value, s.source) for s in retention.synonyms] == [("retention.ms", "5", 1)]
         assert [(s.name, s.value, s.source) for s in segment.synonyms] == [
             ("log.segment.bytes", "1073741824", 5)
         ]

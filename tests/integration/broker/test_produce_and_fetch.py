@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from kio.schema.errors import ErrorCode
-from support.batches import make_batch, patch, request_classes
+from support.batches import encode_request, make_batch, patch, request_classes
 from support.raw_kafka import RawKafka, create_topic, decode_body, fetch, produce, produce_body
 
 from broker.wire.batch import read_header
@@ -247,8 +247,6 @@ def test_a_deleted_topic_ends_waiting_fetches_and_its_id_is_gone(broker: Broker,
     with RawKafka(broker.bootstrap) as client, RawKafka(broker.bootstrap) as consumer:
         topic_id = create_topic(client, kafka_topic)
         produce(client, kafka_topic, batch_of())
-        classes = request_classes(20, 4)
-        del classes
         answers: list[Any] = []
         thread = threading.Thread(
             target=lambda: answers.append(fetch(consumer, topic_id, {0: 1}, 13, max_wait_ms=30_000))
@@ -354,8 +352,6 @@ def test_several_partitions_in_one_request(client: RawKafka, kafka_topic: str) -
             classes.PartitionProduceData(index=index, records=batch_of(index + 1)) for index in (0, 1, 2)
         ),
     )
-    from support.batches import encode_request
-
     body = encode_request(
         0, 9, transactional_id=None, acks=-1, timeout=datetime.timedelta(0), topic_data=(data,)
     )

@@ -114,14 +114,15 @@ def test_a_task_that_is_killed_comes_back_and_loses_nothing(broker: Broker, kafk
 
 
 async def until_offset(worker: Worker, offset: int) -> None:
-    while list(await worker.offsets("n")) != [({"counter": 0}, {"next": offset})]:
-        await asyncio.sleep(0.1)
+    async with asyncio.timeout(30):
+        while list(await worker.offsets("n")) != [({"counter": 0}, {"next": offset})]:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)  # it comes through Kafka, no event tells of it
 
 
 def _task_pid() -> int:
     """The only task of the only worker in this process."""
     names = {child.pid: child.name() for child in psutil.Process().children(recursive=True)}
-    return next(pid for pid, name in names.items() if name.startswith("task:"))
+    return next(pid for pid, name in names.items() if name.startswith("millstream task"))
 
 
 def test_a_memory_limit_stops_a_hog(broker: Broker, kafka_topic: str) -> None:
@@ -165,7 +166,9 @@ def test_a_task_that_will_not_stop_is_killed_in_time(broker: Broker, kafka_topic
 
 
 def _has_task() -> bool:
-    return any(child.name().startswith("task:") for child in psutil.Process().children(recursive=True))
+    return any(
+        child.name().startswith("millstream task") for child in psutil.Process().children(recursive=True)
+    )
 
 
 @pytest.mark.parametrize(
@@ -315,7 +318,7 @@ def test_nothing_outlives_a_worker_that_is_killed(broker: Broker, kafka_topic: s
     try:
         assert process.stdout.readline() == b"ready\n"
         children = psutil.Process(process.pid).children(recursive=True)
-        assert {"ms-forkserver", "task:n-0"} <= {child.name() for child in children}
+        assert {"millstream forkserver", "millstream task n-0"} <= {child.name() for child in children}
     finally:
         process.kill()
         process.wait()
@@ -330,7 +333,7 @@ def test_the_forkserver_may_be_killed(broker: Broker, kafka_topic: str) -> None:
             await worker.create("n", source(kafka_topic, "none"))
             await until_state(worker, "n", State.RUNNING)
             children = psutil.Process().children(recursive=True)
-            next(child for child in children if child.name() == "ms-forkserver").kill()
+            next(child for child in children if child.name() == "millstream forkserver").kill()
             await until(lambda: "ended together with the forkserver" in trace_of(worker, "n"))
             await until_state(worker, "n", State.RUNNING)
 

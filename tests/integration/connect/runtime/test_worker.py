@@ -230,9 +230,7 @@ def test_refusals_read_as_connects(broker: Broker, kafka_topic: str) -> None:
                 await worker.create("x", {"a": "b"})
             with pytest.raises(BadRequest, match="which name matches Nope, available connectors are"):
                 await worker.create("x", {"connector.class": "Nope"})
-            with pytest.raises(
-                BadRequest, match='contains the following 1 error.*\nMissing required configuration "topic"'
-            ):
+            with pytest.raises(BadRequest, match=r'1 error.*\nMissing required configuration "topic"'):
                 await worker.create("x", {"connector.class": SOURCE})
             with pytest.raises(BadRequest, match="cannot be loaded from nowhere:Nothing"):
                 await worker.create("x", {"connector.class": "nowhere:Nothing"})

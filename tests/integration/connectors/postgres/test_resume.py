@@ -182,7 +182,9 @@ def test_only_what_is_durable_is_forgotten_by_the_server(capture: Capture) -> No
 
 
 def test_the_slot_moves_on_while_nothing_captured_changes(postgres: PostgresServer) -> None:
-    for capture in open_capture(postgres, table__include__list="public.t", publication__autocreate__mode="filtered"):
+    for capture in open_capture(
+        postgres, table__include__list="public.t", publication__autocreate__mode="filtered"
+    ):
         capture.start().drain()
         capture.sql("INSERT INTO u SELECT generate_series(1, 1000)")
         with postgres.connect() as connection:

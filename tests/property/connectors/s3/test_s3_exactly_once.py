@@ -33,7 +33,7 @@ def logs(draw: st.DrawFn) -> Log:
     found = {}
     for partition in range(draw(st.integers(1, 2))):
         offset, records = 0, []
-        for _ in range(draw(st.integers(0, 20))):
+        for _ in range(draw(st.integers(0, 12))):
             offset += draw(st.sampled_from([1, 1, 1, 3]))  # compaction leaves gaps
             value = {"f": draw(st.sampled_from("ab")), "x": "y" * draw(st.integers(0, 30))}
             time_ms = draw(st.integers(0, 6)) * 10 * MINUTE_MS
@@ -70,6 +70,9 @@ SETTINGS = st.tuples(
         "s3.bucket.name": "memory",
     }
 )
+THOROUGH = settings(
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None, max_examples=50
+)
 FAULTS = st.lists(st.sampled_from([*Fault, Fault.NONE, Fault.NONE]), max_size=25)
 
 
@@ -98,7 +101,9 @@ def run_disturbed(driver: SinkDriver, data: st.DataObject, until_caught_up: bool
     raise AssertionError("the task does not get on")
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None, max_examples=50
+)
 @given(SETTINGS, logs(), FAULTS, st.data())
 def test_the_objects_are_those_of_an_undisturbed_run(
     given_settings: Mapping[str, str], log: Log, faults: list[Fault], data: st.DataObject
@@ -112,7 +117,9 @@ def test_the_objects_are_those_of_an_undisturbed_run(
     assert bucket.objects == expected.objects
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None, max_examples=50
+)
 @given(st.one_of(DEFAULT, BY_FIELD), st.integers(1, 8), logs(), FAULTS, st.data())
 def test_every_record_is_there_once_with_scheduled_rotation(
     partitioner: Mapping[str, str], flush_size: int, log: Log, faults: list[Fault], data: st.DataObject
