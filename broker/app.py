@@ -23,6 +23,7 @@ import structlog
 import uvloop
 
 from broker.catalog import Catalog, CatalogError
+from broker.catalog.config_types import InvalidConfig
 from broker.catalog.topic_config import TopicConfigs
 from broker.config import BrokerSettings, Listener, SettingsError, load_settings
 from broker.handlers.api_versions import ApiVersionsHandler
@@ -237,7 +238,7 @@ def main(argv: list[str] | None = None) -> int:
         settings = _settings(arguments)
         _raise_file_limit()
         uvloop.run(serve(settings, ready=ready))
-    except (SettingsError, PropertiesError, DataDirInUse, CatalogError, ListenError) as exc:
+    except (SettingsError, InvalidConfig, PropertiesError, DataDirInUse, CatalogError, ListenError) as exc:
         sys.stderr.write(f"millstream broker: {exc}\n")
         return USAGE_ERROR
     return 0

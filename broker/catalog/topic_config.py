@@ -386,11 +386,9 @@ def _default(config: ConfigDefinition, settings: Mapping[str, str]) -> ConfigVal
                 return config.parse(text)
             hours_or_minutes = int(text)
         except InvalidConfig as exc:
-            raise InvalidConfig(f"{synonym.name}: {exc}") from exc
+            raise InvalidConfig(f"setting {synonym.name}={text}: {exc}") from exc
         except ValueError as exc:
-            raise InvalidConfig(
-                f"Invalid value {text} for configuration {synonym.name}: Not a number"
-            ) from exc
+            raise InvalidConfig(f"setting {synonym.name}={text}: not a whole number") from exc
         # Kafka takes any negative number of hours as "for ever".
         return config.parse(str(-1 if hours_or_minutes < 0 else hours_or_minutes * synonym.scale))
     return config.parse(config.default)

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Engine, Executable
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from broker.catalog.errors import CatalogWriteError
 
@@ -81,8 +81,9 @@ class CatalogWriter:
                 for write in writes:
                     self._commit([write])
                 return
-            logger.error("catalog write failed", error=str(exc))
-            _resolve(writes, CatalogWriteError(f"the catalog could not be written: {exc}"))
+            cause = exc.orig if isinstance(exc, DBAPIError) else exc  # without the statement and its values
+            logger.error("catalog write failed", error=str(cause))
+            _resolve(writes, CatalogWriteError(f"the catalog could not be written: {cause}"))
         else:
             _resolve(writes, None)
 

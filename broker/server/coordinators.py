@@ -14,7 +14,7 @@ from broker.config import BrokerSettings
 from broker.coordinator.classic_group import GroupLimits
 from broker.coordinator.effects import CancelTimer, Effect, Reply, SetTimer, Store, TimerKey
 from broker.coordinator.group_coordinator import CoordinatorSettings, GroupCoordinator
-from broker.coordinator.messages import Request
+from broker.coordinator.messages import ForgetTopics, Request
 from broker.coordinator.records import (
     CommittedOffset,
     TopicPartition,
@@ -52,6 +52,8 @@ class GroupShell:
             offsets[row.group_id] |= _offsets([row])
         records = {group_id: decode_group_record(document) for group_id, document in documents.items()}
         self._perform(self._coordinator.load(records, offsets, _now_ms()))
+        # A kill may have come between the end of a topic and that of a commit to it.
+        self.ask(ForgetTopics(frozenset(row.topic for row in rows if row.topic not in self._catalog.topics)))
 
     def close(self) -> None:
         """Stop the timers. What is stored is the catalog's to finish."""

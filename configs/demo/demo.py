@@ -22,10 +22,11 @@ from rich.table import Table
 from shop import SCHEMA, TABLES, Writer
 
 from connect.testing.kafka import ApacheKafka
-from connect.testing.millstream import Millstream, kill_quietly
+from connect.testing.millstream import Millstream, Worker, kill_quietly
 from connect.testing.postgres import PostgresServer
 from connect.testing.s3 import S3Server
 
+Platform = Millstream | Worker
 HERE = Path(__file__).parent
 TOPICS = [f"shop.public.{table}" for table in TABLES]
 SINKS = ("shop-to-s3", "shop-to-file")
@@ -36,11 +37,14 @@ PATIENCE_SECONDS = 60
 EXPLANATION = """\
 rows     in PostgreSQL (lines of till.log)         events   in the topic, tombstones apart
 rebuilt  rows of the state rebuilt from the topic  same     is it what PostgreSQL has?
+S3       lines in the objects                      file     lines of events.jsonl
 doubled  delivered again after a kill: at-least-once, by at most one commit interval
 
 Look further:
   less {folder}/events.jsonl                     what the file sink wrote
   find {folder}/s3                               a copy of the objects in S3
+"""
+THE_TOPICS = """\
   .venv/bin/millstream broker --data-dir {folder}/millstream-data/broker     and, elsewhere,
   .venv/bin/millstream consume shop.public.orders --from-beginning --max-messages 3
 """
@@ -106,14 +110,14 @@ class Demo:
             "DEMO_FOLDER": str(self.folder),
         }
 
-    def start_platform(self) -> Millstream:
+    def start_platform(self) -> Platform:
         data_dir = self.folder / "millstream-data"
         if not self.kafka:
             return self.servers.enter_context(Millstream(data_dir, worker=WORKER))
         kafka = self.servers.enter_context(ApacheKafka(self.folder / "kafka"))
-        return self.servers.enter_context(Millstream(data_dir, worker=WORKER, bootstrap=kafka.bootstrap))
+        return self.servers.enter_context(Worker(data_dir, kafka.bootstrap, WORKER))
 
-    def deploy(self, platform: Millstream) -> None:
+    def deploy(self, platform: Platform) -> None:
         """Apply the configs beside this file, in their order, and wait until all tasks run."""
         names = []
         for path in sorted(HERE.glob("*.json")):
@@ -123,7 +127,7 @@ class Demo:
             answer.raise_for_status()
         self.wait(lambda: all(running(platform, name) for name in names), "all connectors RUNNING", platform)
 
-    def write_and_kill(self, postgres: PostgresServer, platform: Millstream) -> Writer:
+    def write_and_kill(self, postgres: PostgresServer, platform: Platform) -> Writer:
         writer = Writer(postgres.conninfo("shop"), self.seconds, self.folder / "till.log")
         task = self.progress.add_task(f"write to the shop for {self.seconds:.0f} s", total=self.seconds)
         begin = time.monotonic()
@@ -140,7 +144,7 @@ class Demo:
         self.progress.update(task, completed=self.seconds)
         return writer
 
-    def kill_task(self, platform: Millstream) -> None:
+    def kill_task(self, platform: Platform) -> None:
         with self.step("  kill -9 the task shop-source-0"):
             victims = [pid for pid, command in platform.processes() if "shop-source" in command]
             if not victims:
@@ -148,14 +152,14 @@ class Demo:
             for pid in victims:
                 kill_quietly(pid)
 
-    def kill_all(self, platform: Millstream) -> None:
+    def kill_all(self, platform: Platform) -> None:
         with self.step(
             "  kill -9 " + ("the worker" if self.kafka else "broker and worker") + ", start again"
         ):
             platform.kill()
             platform.start()
 
-    def wait_for_sinks(self, platform: Millstream, writer: Writer) -> None:
+    def wait_for_sinks(self, platform: Platform, writer: Writer) -> None:
         """Until the source has written every change and both sinks have committed all of it."""
 
         def captured() -> bool:
@@ -175,7 +179,7 @@ class Demo:
 
         self.wait(till_read, "the last line of till.log", platform)
 
-    def wait(self, done, what: str, platform: Millstream) -> None:
+    def wait(self, done, what: str, platform: Platform) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not done():
             if time.monotonic() > deadline:
@@ -184,7 +188,7 @@ class Demo:
             time.sleep(0.1)
 
     def account(
-        self, postgres: PostgresServer, s3: S3Server, platform: Millstream, writer: Writer
+        self, postgres: PostgresServer, s3: S3Server, platform: Platform, writer: Writer
     ) -> list[check.Verdict]:
         topics = check.read_topics(platform.bootstrap, TOPICS)
         in_s3 = check.read_objects(s3.client(), self.folder / "s3")
@@ -194,17 +198,20 @@ class Demo:
 
     def show(self, verdicts: list[check.Verdict]) -> None:
         table = Table(title="What became of the shop", title_justify="left")
-        for name in ("table", "rows", "events", "rebuilt", "same", "in S3", "in file", "lost", "doubled"):
-            table.add_column(name, justify="left" if name == "table" else "right")
+        for name in ("table", "rows", "events", "rebuilt", "same", "S3", "file", "lost", "doubled"):
+            table.add_column(name, justify="left" if name == "table" else "right", no_wrap=True)
         for v in verdicts:
             same = "yes" if v.same else "NO"
             cells = (v.table, v.rows, v.events, v.rebuilt, same, v.in_s3, v.in_file, v.lost, v.duplicated)
             table.add_row(*("" if cell is None else str(cell) for cell in cells))
         self.console.print(table)
-        self.console.print(EXPLANATION.format(folder=os.path.relpath(self.folder)), soft_wrap=True)
+        folder = os.path.relpath(self.folder)
+        self.console.print(EXPLANATION.format(folder=folder), soft_wrap=True, end="")
+        if not self.kafka:
+            self.console.print(THE_TOPICS.format(folder=folder), soft_wrap=True, end="")
 
 
-def running(platform: Millstream, name: str) -> bool:
+def running(platform: Platform, name: str) -> bool:
     answer = platform.request("GET", f"/connectors/{name}/status")
     if answer.status_code != 200:
         return False

@@ -1,9 +1,10 @@
-"""Millstream itself as a child: broker and worker (`millstream up`), or the broker alone."""
+"""Millstream as a child process: broker and worker (`millstream up`), or either of them alone."""
 
 import json
 import os
 import signal
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,134 +14,65 @@ import httpx
 
 from connect.testing.child import Child
 
+_READY_SECONDS = 60
 
-class Millstream:
-    """`millstream up` on free ports with its data under `data_dir`; ready when this returns.
 
-    `broker` and `worker` are properties for the two settings files; `bootstrap_servers` names another
-    Kafka cluster to use in place of the bundled broker.
-    """
+class _Server(ABC):
+    """A server with its data under `data_dir`; ready when the constructor returns, and again on the same
+    ports when `start` returns."""
 
-    def __init__(
-        self,
-        data_dir: Path,
-        *,
-        broker: Mapping[str, str] | None = None,
-        worker: Mapping[str, str] | None = None,
-        arguments: Sequence[str] = (),
-        ports: tuple[int, int] = (0, 0),
-    ) -> None:
+    def __init__(self, data_dir: Path) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
         self.data_dir = data_dir
-        self._arguments = [
-            *_settings_file(data_dir, "broker", broker),
-            *_settings_file(data_dir, "worker", worker),
-        ]
-        self._arguments += arguments
-        self.kafka_port, self.rest_port = ports
-        self._child = self._start()
+        self.child = self._start()
+
+    @abstractmethod
+    def _command(self) -> list[str]:
+        """What to run, after the Python interpreter."""
+
+    @abstractmethod
+    def _told(self) -> Path:
+        """The file that the server writes its ports to when it is ready."""
+
+    @abstractmethod
+    def _learn_ports(self, text: str) -> None:
+        """Take the ports from that file."""
 
     def _start(self) -> Child:
-        told = self.data_dir / "ports.json"
+        told = self._told()
         told.unlink(missing_ok=True)
         child = Child(
-            [sys.executable, "-m", "connect.cli.main", "up", "--data-dir", str(self.data_dir),
-             "--kafka-port", str(self.kafka_port), "--rest-port", str(self.rest_port), *self._arguments],
-            self.data_dir / "millstream.log",
-        )  # fmt: skip
-        child.wait_until(told.exists, 60, "millstream up")
-        ports = json.loads(told.read_text())
-        self.kafka_port, self.rest_port = ports["kafka"], ports["rest"]
+            [sys.executable, *self._command()], self.data_dir / f"{type(self).__name__.lower()}.log"
+        )
+        child.wait_until(told.exists, _READY_SECONDS, type(self).__name__)
+        self._learn_ports(told.read_text())
         return child
 
     @property
-    def bootstrap(self) -> str:
-        return f"127.0.0.1:{self.kafka_port}"
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.rest_port}"
-
-    @property
     def pid(self) -> int:
-        """The supervisor's process id."""
-        return self._child.pid
+        """Of the topmost process."""
+        return self.child.pid
 
     def log(self, lines: int = 30) -> str:
         """The end of its log."""
-        return self._child.tail(lines)
-
-    def request(self, method: str, path: str, body: Any = None, timeout: float = 120) -> httpx.Response:
-        """One REST call."""
-        return httpx.request(method, self.url + path, json=body, timeout=timeout)
+        return self.child.tail(lines)
 
     def processes(self) -> list[tuple[int, str]]:
-        """(process id, command line) of the supervisor and everything below it."""
-        return descendants(self._child.pid)
+        """(process id, title) of the topmost process and everything below it."""
+        return descendants(self.child.pid)
 
     def kill(self) -> None:
         """SIGKILL for every process at once."""
         for pid, _ in self.processes():
             kill_quietly(pid)
-        self._child.process.wait()
+        self.child.process.wait()
 
     def start(self) -> None:
-        """Start again on the same ports and data after `kill` or `stop`."""
-        self._child = self._start()
+        """Start again after `kill` or `stop`."""
+        self.child = self._start()
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
-        return self._child.stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-
-class Broker:
-    """The bundled broker alone, on a free port with its data under `data_dir`."""
-
-    def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        self.data_dir = data_dir
-        arguments = _settings_file(data_dir, "broker", settings)
-        self._arguments = ["--config", arguments[1]] if arguments else []
-        self.port = 0
-        self.child = self._start()
-
-    def _start(self) -> Child:
-        told = self.data_dir / "kafka-port"
-        told.unlink(missing_ok=True)
-        child = Child(
-            [sys.executable, "-m", "broker.app", "--data-dir", str(self.data_dir),
-             "--kafka-port", str(self.port), "--port-file", str(told), *self._arguments],
-            self.data_dir / "broker.log",
-        )  # fmt: skip
-        child.wait_until(told.exists, 30, "the broker")
-        self.port = int(told.read_text())
-        return child
-
-    @property
-    def bootstrap(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    @property
-    def pid(self) -> int:
-        return self.child.pid
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self.child.stop(signal.SIGKILL)
-
-    def start(self) -> None:
-        """Start again on the same port and data."""
-        self.child = self._start()
-
-    def stop(self) -> int:
         return self.child.stop()
 
     def __enter__(self) -> Self:
@@ -152,21 +84,116 @@ class Broker:
         self.stop()
 
 
+class Broker(_Server):
+    """The bundled broker alone, on a free port."""
+
+    def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.port = 0
+        self._settings = settings
+        super().__init__(data_dir)
+
+    def _command(self) -> list[str]:
+        command = ["-m", "broker.app", "--data-dir", str(self.data_dir), "--kafka-port", str(self.port)]
+        command += ["--port-file", str(self._told())]
+        if self._settings is not None:
+            command += ["--config", _properties(self.data_dir / "broker.properties", self._settings)]
+        return command
+
+    def _told(self) -> Path:
+        return self.data_dir / "port"
+
+    def _learn_ports(self, text: str) -> None:
+        self.port = int(text)
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+
+class _WithRest(_Server):
+    """A server whose REST API listens on `rest_port`, for the Kafka cluster at `bootstrap`."""
+
+    bootstrap: str
+    rest_port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.rest_port}"
+
+    def request(self, method: str, path: str, body: Any = None, timeout: float = 120) -> httpx.Response:
+        """One REST call."""
+        return httpx.request(method, self.url + path, json=body, timeout=timeout)
+
+
+class Worker(_WithRest):
+    """A worker alone, on a free port, for any Kafka cluster."""
+
+    def __init__(self, data_dir: Path, bootstrap: str, settings: Mapping[str, str] | None = None) -> None:
+        self.bootstrap = bootstrap
+        self.rest_port = 0
+        self._settings = settings or {}
+        super().__init__(data_dir)
+
+    def _command(self) -> list[str]:
+        properties = _properties(self.data_dir / "worker.properties", self._settings)
+        options = ["--bootstrap", self.bootstrap, "--rest-port", str(self.rest_port)]
+        return ["-m", "connect.cli.main", "worker", *options, "--port-file", str(self._told()), properties]
+
+    def _told(self) -> Path:
+        return self.data_dir / "port"
+
+    def _learn_ports(self, text: str) -> None:
+        self.rest_port = int(text)
+
+
+class Millstream(_WithRest):
+    """`millstream up` on free ports; `broker` and `worker` are the properties of the two settings files."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        broker: Mapping[str, str] | None = None,
+        worker: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
+    ) -> None:
+        self.kafka_port = self.rest_port = 0
+        self._settings = {"broker": broker, "worker": worker}
+        self._arguments = arguments
+        super().__init__(data_dir)
+
+    def _command(self) -> list[str]:
+        command = ["-m", "connect.cli.main", "up", "--data-dir", str(self.data_dir)]
+        command += ["--kafka-port", str(self.kafka_port), "--rest-port", str(self.rest_port)]
+        for which, settings in self._settings.items():
+            if settings is not None:
+                command += [f"--{which}-config", _properties(self.data_dir / f"{which}.properties", settings)]
+        return [*command, *self._arguments]
+
+    def _told(self) -> Path:
+        return self.data_dir / "ports.json"
+
+    def _learn_ports(self, text: str) -> None:
+        ports = json.loads(text)
+        self.kafka_port, self.rest_port = ports["kafka"], ports["rest"]
+        self.bootstrap = f"127.0.0.1:{self.kafka_port}"
+
+
 def descendants(pid: int) -> list[tuple[int, str]]:
-    """(process id, command line) of a process and all below it, parents first."""
+    """(process id, title) of a process and all below it, parents first."""
     found: list[tuple[int, str]] = []
     pending = [pid]
     while pending:
         current = pending.pop()
         try:
-            command = (
+            title = (
                 Path(f"/proc/{current}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             )
             tasks = list(Path(f"/proc/{current}/task").iterdir())
             children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended while we looked
-        found.append((current, command.strip()))
+        found.append((current, title.strip()))
         pending.extend(children)
     return found
 
@@ -179,9 +206,6 @@ def kill_quietly(pid: int) -> None:
         return
 
 
-def _settings_file(directory: Path, which: str, settings: Mapping[str, str] | None) -> list[str]:
-    if settings is None:
-        return []
-    path = directory / f"{which}.properties"
+def _properties(path: Path, settings: Mapping[str, str]) -> str:
     path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-    return [f"--{which}-config", str(path)]
+    return str(path)

@@ -188,7 +188,8 @@ def row(
         if kind == UPDATE:
             if padded[pos] != _NEW:
                 raise ValueError("the new row is missing")
-            after, pos = _read_tuple(padded, pos + 1, encoders, unavailable)
+            # A full old row has the values that the new one leaves out as unchanged.
+            after, pos = _read_tuple(padded, pos + 1, encoders, old if tag == _OLD else unavailable)
         if pos != len(message) or kind == INSERT:
             raise ValueError(f"it should have {pos - base} bytes")
         return old, tag == _KEY, after

@@ -6,6 +6,7 @@ A call that is listed must differ, one that is not must not. `docs/compatibility
 UNREADABLE = (
     "a request that cannot be read or is incomplete is 400 with a sentence that names the field, not 500"
 )
+REFUSED_OFFSETS = "offsets that a connector refuses are 400, not 500"
 OPENAPI = "the OpenAPI document is served"
 NO_PEERS = "workers do not call each other over REST: there are no internal endpoints"
 NO_REBALANCE = "a task that is not there is 404, not a 409 that asks to try again"
@@ -41,7 +42,10 @@ DIFFERENCES: dict[str, dict[int, str]] = {
     },
     "life_cycle": {48: RESET_AT_ONCE},
     "restart_flags": {27: NO_PEERS, 39: NO_REBALANCE},
-    "offsets_source": dict.fromkeys((24, 25, 26, 27, 29, 30, 33, 34, 38), UNREADABLE),
+    "offsets_source": {
+        **dict.fromkeys((13, 14, 15, 16, 31, 32, 36, 37), REFUSED_OFFSETS),
+        **dict.fromkeys((24, 25, 26, 27, 29, 30, 33, 34, 38), UNREADABLE),
+    },
     "topics": {4: RESET_AT_ONCE},
     "failed_tasks": {11: STATE_AT_ONCE, 13: STATE_AT_ONCE},
     "loggers": {8: UNREADABLE, 12: UNREADABLE, 13: UNREADABLE, 15: SCOPE, 16: SCOPE, 20: LEVELS},

@@ -136,9 +136,9 @@ def test_sources_name_all_places_the_one_in_force_first() -> None:
 
 
 def test_a_bad_broker_setting_is_named() -> None:
-    with pytest.raises(InvalidConfig, match=r"log\.segment\.bytes: Invalid value 5 "):
+    with pytest.raises(InvalidConfig, match=r"setting log\.segment\.bytes=5: Invalid value 5 "):
         TopicConfigs({"log.segment.bytes": "5"})
-    with pytest.raises(InvalidConfig, match=r"Invalid value x for configuration log\.retention\.hours"):
+    with pytest.raises(InvalidConfig, match=r"setting log\.retention\.hours=x: not a whole number"):
         TopicConfigs({"log.retention.hours": "x"})
 
 

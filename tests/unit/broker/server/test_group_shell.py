@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from broker.catalog import Catalog
+from broker.catalog import Catalog, Topic
 from broker.config import BrokerSettings
 from broker.coordinator.messages import Commit, FetchOffsets, Heartbeat, Join, Protocol, Sync
 from broker.coordinator.records import CommittedOffset
@@ -25,6 +26,8 @@ BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END
 @asynccontextmanager
 async def shell(path: Path) -> AsyncIterator[GroupShell]:
     catalog = Catalog.open(path)
+    if "t" not in catalog.topics:
+        await catalog.create_topics([Topic("t", uuid.uuid4(), 1)])
     groups = GroupShell(catalog, BrokerSettings(group_min_session_timeout_ms=1))
     groups.start()
     try:
@@ -119,6 +122,20 @@ def test_a_write_that_fails_takes_back_what_was_not_stored(tmp_path: Path) -> No
             await groups.ask(commit(8))
         async with shell(path) as groups:
             assert await committed(groups) == 8
+
+    run(scenario, tmp_path)
+
+
+def test_offsets_of_topics_that_are_gone_are_dropped_at_the_start(tmp_path: Path) -> None:
+    async def scenario(path: Path) -> None:
+        async with shell(path) as groups:
+            gone = {("gone", 0): CommittedOffset(1, -1, "", 0)}
+            await groups.ask(Commit("g", "", None, -1, gone))  # came with the topic's end, and then a kill
+            await groups.ask(commit(1))
+        for _ in range(2):
+            async with shell(path) as groups:
+                result = await groups.ask(FetchOffsets("g", None))
+                assert set(result.offsets) == {("t", 0)}
 
     run(scenario, tmp_path)
 

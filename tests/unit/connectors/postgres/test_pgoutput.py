@@ -27,6 +27,7 @@ INSERT = b"I" + struct.pack(">I", 7) + b"N" + values("1", "é☃", None)
 UPDATE = b"U" + struct.pack(">I", 7) + b"N" + values("1", "?", "3")
 UPDATE_KEY = b"U" + struct.pack(">I", 7) + b"K" + values("0", None, None) + b"N" + values("1", "", "3")
 UPDATE_FULL = b"U" + struct.pack(">I", 7) + b"O" + values("1", "a", None) + b"N" + values("1", "b", None)
+UPDATE_TOAST = b"U" + struct.pack(">I", 7) + b"O" + values("1", "long", None) + b"N" + values("2", "?", None)
 DELETE = b"D" + struct.pack(">I", 7) + b"K" + values("1", None, None)
 RELATION = (
     b"R" + struct.pack(">I", 7) + b"public\0t\0d" + struct.pack(">H", 2)
@@ -48,6 +49,7 @@ def test_rows() -> None:
     assert row(UPDATE) == (None, False, ["1", '"?"', "3"])
     assert row(UPDATE_KEY) == (["0", "null", "null"], True, ["1", '""', "3"])
     assert row(UPDATE_FULL) == (["1", '"a"', "null"], False, ["1", '"b"', "null"])
+    assert row(UPDATE_TOAST) == (["1", '"long"', "null"], False, ["2", '"long"', "null"])
     assert row(DELETE) == (["1", "null", "null"], True, None)
 
 

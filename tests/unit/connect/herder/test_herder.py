@@ -1,0 +1,292 @@
+"""The herder's decisions, driven as the worker drives it."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from connect.herder.actions import (
+    Action,
+    KillTask,
+    MakeTaskConfigs,
+    PauseTask,
+    ResumeTask,
+    ShowConnector,
+    ShowTask,
+    StartTask,
+    Status,
+    StopTask,
+    WriteTaskConfigs,
+)
+from connect.herder.backoff import RestartPolicy
+from connect.herder.herder import Herder
+from connect.herder.states import State, TaskId
+
+CONFIG = {"connector.class": "C"}
+TASK = TaskId("a", 0)
+POLICY = RestartPolicy(first_ms=100, longest_ms=400, attempts_max=4)
+STOP_MS = 5_000
+
+
+class Bench:
+    """A herder with a clock and the config topic looped back."""
+
+    def __init__(self, policy: RestartPolicy = POLICY) -> None:
+        self.herder = Herder(lambda _: policy, STOP_MS)
+        self.now = 0
+
+    def deploy(self, config: dict[str, str] | None = None) -> list[Action]:
+        self.herder.on_config_record("connector-a", {"properties": config or CONFIG})
+        return self.decide()
+
+    def target(self, state: str) -> list[Action]:
+        self.herder.on_config_record("target-state-a", {"state.v2": state})
+        return self.decide()
+
+    def answer(self, tasks: Sequence[dict[str, str]], asked: Action) -> list[Action]:
+        """The connector's task configs; written, if the herder says so, and read back."""
+        assert isinstance(asked, MakeTaskConfigs)
+        self.herder.on_task_configs("a", asked.revision, tasks)
+        actions = self.decide()
+        for action in actions:
+            if isinstance(action, WriteTaskConfigs):
+                self.write(action.tasks)
+        return actions + self.decide()
+
+    def write(self, tasks: Sequence[object]) -> None:
+        for number, task in enumerate(tasks):
+            self.herder.on_config_record(f"task-a-{number}", {"properties": task})
+        self.herder.on_config_record("commit-a", {"tasks": len(tasks)})
+
+    def decide(self) -> list[Action]:
+        return self.herder.decide(self.now)
+
+    def running(self, tasks: Sequence[dict[str, str]] = ({"t": "0"},)) -> None:
+        """A deployed connector with its tasks running."""
+        (asked,) = self.deploy()
+        self.answer(tasks, asked)
+        for number in range(len(tasks)):
+            self.herder.on_task_running(TaskId("a", number), self.now)
+        self.decide()
+
+    def fail(self, trace: str = "boom", task: TaskId = TASK) -> list[Action]:
+        self.herder.on_task_exited(task, trace, self.now)
+        return self.decide()
+
+    def wake(self) -> list[Action]:
+        """Let the time pass until the herder has something to do."""
+        due = self.herder.next_wakeup_ms()
+        assert due is not None
+        self.now = due
+        return self.decide()
+
+
+def test_a_new_connector_gets_its_tasks() -> None:
+    bench = Bench()
+    (asked,) = bench.deploy()
+    assert bench.decide() == []  # asked once
+    actions = bench.answer([{"t": "0"}], asked)
+    assert actions == [
+        WriteTaskConfigs("a", [{"t": "0"}], 2),
+        ShowConnector("a", Status(State.RUNNING)),
+        StartTask(TASK, {"t": "0"}, paused=False),
+    ]
+    bench.herder.on_task_running(TASK, 0)
+    assert bench.decide() == [ShowTask(TASK, Status(State.RUNNING))]
+    assert bench.decide() == []
+    assert bench.herder.next_wakeup_ms() is None
+
+
+def test_the_same_task_configs_are_not_written_again() -> None:
+    bench = Bench()
+    bench.running()
+    (asked,) = bench.deploy({**CONFIG, "other": "1"})
+    assert bench.answer([{"t": "0"}], asked) == []
+
+
+def test_a_changed_task_restarts_and_the_others_stay() -> None:
+    bench = Bench()
+    bench.running([{"t": "0"}, {"t": "1"}])
+    (asked,) = bench.deploy()
+    actions = bench.answer([{"t": "0"}, {"t": "new"}], asked)
+    assert actions == [WriteTaskConfigs("a", [{"t": "0"}, {"t": "new"}], 3), StopTask(TaskId("a", 1))]
+    bench.herder.on_task_exited(TaskId("a", 1), None, 0)
+    assert bench.decide() == [StartTask(TaskId("a", 1), {"t": "new"}, paused=False)]
+
+
+def test_after_a_restart_of_the_worker_tasks_start_from_the_topic_at_once() -> None:
+    bench = Bench()
+    bench.herder.on_config_record("connector-a", {"properties": CONFIG})
+    bench.write([{"t": "0"}])
+    start, ask = bench.decide()
+    assert start == StartTask(TASK, {"t": "0"}, paused=False)
+    assert isinstance(ask, MakeTaskConfigs)
+
+
+def test_pause_and_resume_keep_the_process() -> None:
+    bench = Bench()
+    bench.running()
+    assert bench.target("PAUSED") == [PauseTask(TASK), ShowConnector("a", Status(State.PAUSED))]
+    bench.herder.on_task_paused(TASK)
+    assert bench.decide() == [ShowTask(TASK, Status(State.PAUSED))]
+    resume, asked = bench.target("STARTED")
+    assert resume == ResumeTask(TASK)
+    bench.herder.on_task_running(TASK, 0)
+    assert bench.answer([{"t": "0"}], asked) == [
+        ShowTask(TASK, Status(State.RUNNING)), ShowConnector("a", Status(State.RUNNING)),
+    ]  # fmt: skip
+
+
+def test_a_paused_connector_starts_its_tasks_paused() -> None:
+    bench = Bench()
+    bench.herder.on_config_record("connector-a", {"properties": CONFIG})
+    bench.write([{"t": "0"}])
+    assert bench.target("PAUSED") == [
+        StartTask(TASK, {"t": "0"}, paused=True), ShowConnector("a", Status(State.PAUSED)),
+    ]  # fmt: skip
+
+
+def test_a_stopped_connector_has_no_tasks() -> None:
+    bench = Bench()
+    bench.running()
+    bench.write([])
+    assert bench.target("STOPPED") == [StopTask(TASK), ShowConnector("a", Status(State.STOPPED))]
+    bench.herder.on_task_exited(TASK, None, 0)
+    assert bench.decide() == [ShowTask(TASK, None)]
+    (asked,) = bench.target("STARTED")
+    assert bench.answer([{"t": "0"}], asked)[-1] == StartTask(TASK, {"t": "0"}, paused=False)
+
+
+def test_a_deleted_connector_goes_when_its_tasks_are_gone() -> None:
+    bench = Bench()
+    bench.running()
+    bench.herder.on_config_record("connector-a", None)
+    assert bench.decide() == [StopTask(TASK)]
+    bench.herder.on_task_exited(TASK, None, 0)
+    assert bench.decide() == [ShowTask(TASK, None), ShowConnector("a", None)]
+    assert bench.herder.connector_status("a") is None
+
+
+def test_a_task_that_does_not_stop_is_killed() -> None:
+    bench = Bench()
+    bench.running()
+    bench.write([])
+    assert bench.target("STOPPED")[0] == StopTask(TASK)
+    assert bench.herder.next_wakeup_ms() == STOP_MS
+    assert bench.wake() == [KillTask(TASK)]
+    assert bench.decide() == []
+    bench.herder.on_task_exited(TASK, "killed", bench.now)
+    assert bench.decide() == [ShowTask(TASK, None)]  # it was meant to end: that is no failure
+
+
+def test_failures_back_off_and_end() -> None:
+    bench = Bench()
+    bench.running()
+    delays = []
+    for _ in range(4):
+        (shown,) = bench.fail()
+        assert isinstance(shown, ShowTask)
+        assert shown.status is not None
+        assert (shown.status.state, (shown.status.trace or "").splitlines()[0]) == (State.FAILED, "boom")
+        before = bench.now
+        assert bench.wake() == [StartTask(TASK, {"t": "0"}, paused=False)]
+        delays.append(bench.now - before)
+    assert delays == [100, 200, 400, 400]
+    (shown,) = bench.fail()
+    assert "not restarted any more" in str(shown)
+    assert bench.herder.next_wakeup_ms() is None
+    bench.now += 1_000_000
+    assert bench.decide() == []
+
+
+def test_a_task_that_ran_long_enough_starts_afresh() -> None:
+    bench = Bench()
+    bench.running()
+    bench.fail()
+    bench.wake()
+    bench.herder.on_task_running(TASK, bench.now)
+    bench.decide()
+    bench.now += 400
+    (shown,) = bench.fail()
+    assert "Restart 1 of at most 4 in 0.1 s." in str(shown)
+
+
+def test_a_failed_task_shows_failed_until_it_runs_again() -> None:
+    bench = Bench()
+    bench.running()
+    bench.fail()
+    assert bench.wake() == [StartTask(TASK, {"t": "0"}, paused=False)]
+    status = bench.herder.task_status(TASK)
+    assert status is not None
+    assert status.state is State.FAILED
+    bench.herder.on_task_running(TASK, bench.now)
+    assert bench.decide() == [ShowTask(TASK, Status(State.RUNNING))]
+
+
+def test_a_restart_that_is_asked_for() -> None:
+    bench = Bench()
+    bench.running()
+    bench.herder.restart_task(TASK)
+    assert bench.decide() == [ShowTask(TASK, Status(State.RESTARTING)), StopTask(TASK)]
+    bench.herder.on_task_exited(TASK, None, 0)
+    assert bench.decide() == [StartTask(TASK, {"t": "0"}, paused=False)]
+
+
+@pytest.mark.parametrize("only_failed", [True, False])
+def test_restart_requests_of_the_topic(only_failed: bool) -> None:
+    bench = Bench()
+    bench.running([{"t": "0"}, {"t": "1"}])
+    bench.fail()
+    bench.herder.on_config_record("restart-connector-a", {"include-tasks": True, "only-failed": only_failed})
+    restarted = {action.task for action in bench.decide() if isinstance(action, ShowTask)}
+    assert restarted == ({TASK} if only_failed else {TASK, TaskId("a", 1)})
+
+
+def test_a_connector_that_fails_is_asked_again() -> None:
+    bench = Bench()
+    (asked,) = bench.deploy()
+    assert isinstance(asked, MakeTaskConfigs)
+    bench.herder.on_connector_failed("a", asked.revision, "no", bench.now)
+    (shown,) = bench.decide()
+    assert "FAILED" in str(shown)
+    (again,) = bench.wake()
+    assert bench.now == 100
+    assert bench.answer([], again) == [ShowConnector("a", Status(State.RUNNING))]
+
+
+def test_an_answer_to_an_older_config_is_dropped() -> None:
+    bench = Bench()
+    (asked,) = bench.deploy()
+    assert isinstance(asked, MakeTaskConfigs)
+    (newer,) = bench.deploy({**CONFIG, "x": "1"})
+    bench.herder.on_task_configs("a", asked.revision, [{"t": "old"}])
+    bench.herder.on_connector_failed("a", asked.revision, "old", 0)
+    assert bench.decide() == []
+    assert bench.answer([{"t": "new"}], newer)[0] == WriteTaskConfigs("a", [{"t": "new"}], 3)
+
+
+def test_shutting_down_stops_all_and_starts_nothing() -> None:
+    bench = Bench()
+    bench.running([{"t": "0"}, {"t": "1"}])
+    bench.fail()
+    bench.herder.shut_down()
+    assert bench.decide() == [StopTask(TaskId("a", 1))]
+    bench.herder.on_task_exited(TaskId("a", 1), None, bench.now)
+    assert bench.decide() == [ShowTask(TaskId("a", 1), Status(State.UNASSIGNED))]
+    bench.now += 1_000_000
+    assert bench.decide() == []
+
+
+def test_a_task_that_ends_unasked_without_a_failure_starts_again() -> None:
+    bench = Bench()
+    bench.running()
+    bench.herder.on_task_exited(TASK, None, 0)
+    assert bench.decide() == [StartTask(TASK, {"t": "0"}, paused=False)]
+
+
+@pytest.mark.parametrize(("failures", "delay"), [(1, 1_000), (2, 2_000), (7, 60_000), (500, 60_000)])
+def test_backoff_doubles_up_to_a_bound(failures: int, delay: int) -> None:
+    assert RestartPolicy().delay_ms(failures) == delay
+
+
+def test_no_attempts_at_all() -> None:
+    assert RestartPolicy(attempts_max=0).delay_ms(1) is None
