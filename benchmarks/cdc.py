@@ -35,6 +35,7 @@ def config(postgres: PostgresServer, database: str, more: dict[str, str]) -> dic
         {
             "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
             "tasks.max": "1",
+            "plugin.name": "pgoutput",
             "database.hostname": postgres.host,
             "database.port": str(postgres.port),
             "database.user": postgres.user,

@@ -59,7 +59,6 @@ class ClassicGroup:
         self.protocol_type: str | None = None
         self.protocol_name: str | None = None
         self.members = Members()
-        self.is_stored = False
         self._limits = limits
         self._emit = emit
         self._now_ms = now_ms
@@ -216,7 +215,6 @@ class ClassicGroup:
         self.protocol_type = record.protocol_type
         self.protocol_name = record.protocol_name
         self.state_time_ms = record.state_time_ms
-        self.is_stored = True
         self.state = GroupState.STABLE if record.members else GroupState.EMPTY
         for stored in record.members:
             member = Member(
@@ -544,7 +542,6 @@ class ClassicGroup:
         self.state_time_ms = self._now_ms
 
     def _store(self) -> None:
-        self.is_stored = True
         self._emit(Store(self.group_id, record=self.record()))
 
     def _reply(self, reply_to: Any, response: object) -> None:

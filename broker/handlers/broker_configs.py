@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from broker.catalog.config_types import INT_MAX, ConfigSource, ConfigType
+from broker.catalog.config_types import ConfigSource, ConfigType
 from broker.config import BrokerSettings
 
 _LONG_SUFFIXES = (".ms", ".retention.bytes", ".messages")
+"""Kafka has 64 bits for these, except for the group protocol's times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,9 @@ def _type(name: str, value: object) -> ConfigType:
     match value:
         case bool():
             return ConfigType.BOOLEAN
-        case int() if value > INT_MAX or (name.endswith(_LONG_SUFFIXES) and not name.startswith("group.")):
-            return ConfigType.LONG
         case int() | None:
-            return ConfigType.INT
+            is_long = name.endswith(_LONG_SUFFIXES) and not name.startswith("group.")
+            return ConfigType.LONG if is_long else ConfigType.INT
         case tuple():
             return ConfigType.LIST
         case _:

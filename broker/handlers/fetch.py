@@ -153,7 +153,7 @@ class _Wait:
     """A fetch that waits for more bytes (long poll)."""
 
     def __init__(self, attempt: _Attempt, loop: asyncio.AbstractEventLoop) -> None:
-        self.deferred = Deferred(self._stop)
+        self.deferred = Deferred(hurry=self._answer)
         self._attempt = attempt
         self._loop = loop
         self._missing = attempt.request.min_bytes - attempt.size
@@ -173,15 +173,11 @@ class _Wait:
             self._loop.call_soon(self._answer)
 
     def _answer(self) -> None:
-        if self._timer is None:
+        if self._timer is None:  # answered already
             return
-        self._stop()
-        self._attempt.read()
-        self.deferred.resolve(self._attempt.response())
-
-    def _stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
+        self._timer = None
         for log in self._attempt.logs:
             log.append_listeners.discard(self._on_append)
+        self._attempt.read()
+        self.deferred.resolve(self._attempt.response())

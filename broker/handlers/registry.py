@@ -37,11 +37,11 @@ class RequestContext:
 class Deferred:
     """A response that comes later, for handlers that are called too often to afford a task each."""
 
-    __slots__ = ("_abandoned", "_listener", "_response")
+    __slots__ = ("_hurry", "_listener", "_response")
 
-    def __init__(self, abandoned: Callable[[], None] | None = None) -> None:
-        """`abandoned` is called when nobody waits any more; `resolve` may still follow."""
-        self._abandoned = abandoned
+    def __init__(self, hurry: Callable[[], None] | None = None) -> None:
+        """`hurry` is called when the client is leaving: whoever only waits for more answers now."""
+        self._hurry = hurry
         self._listener: Callable[[Any], None] | None = None
         self._response: Any = None
 
@@ -58,16 +58,10 @@ class Deferred:
         if self._response is not None:
             listener(self._response)
 
-    @property
-    def can_be_abandoned(self) -> bool:
-        """Whether nothing is lost when the answer never goes out."""
-        return self._abandoned is not None
-
-    def abandon(self) -> None:
-        """The client is gone."""
-        self._listener = None
-        if self._abandoned is not None and self._response is None:
-            self._abandoned()
+    def hurry(self) -> None:
+        """Ask for the answer now, if there is a choice."""
+        if self._hurry is not None and self._response is None:
+            self._hurry()
 
 
 @dataclass(frozen=True, slots=True)

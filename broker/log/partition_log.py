@@ -60,12 +60,15 @@ class SyncJob:
     directories: list[Path]
     error: OSError | None = None
 
-    def run(self) -> None:
+    def run(self, synced: set[Path]) -> None:
+        """`synced` are directories that other jobs of the same window have synced; this one adds its own."""
         try:
             for file in self.files:
                 os.fdatasync(file.fd)
             for directory in self.directories:
-                sync_directory(directory)
+                if directory not in synced:
+                    sync_directory(directory)
+                    synced.add(directory)
         except OSError as exc:
             self.error = exc
 
@@ -82,6 +85,8 @@ class PartitionLog:
         self.log_end_offset = 0
         self.recovery_point = 0
         """All before it is on disk for sure: synced, or found intact at the start."""
+        self.snapshot_offset = -1
+        """Where the newest snapshot of the producers was taken."""
         self.unsynced_records = 0
         self.append_listeners: set[AppendListener] = set()
         """Each is called after an append with the number of bytes."""
@@ -350,9 +355,12 @@ class PartitionLog:
 
     def write_snapshot(self) -> None:
         """Write down the producers' state at the log's end. Without it a restart reads more, that is all."""
+        if self.snapshot_offset == self.log_end_offset:
+            return
         path = self.directory / f"{self.log_end_offset:020d}.snapshot"
         try:
             self.producers.write_snapshot(path)
+            self.snapshot_offset = self.log_end_offset
             for old in sorted(self.directory.glob("*.snapshot"))[:-SNAPSHOTS_KEPT]:
                 old.unlink()
         except OSError as exc:
@@ -366,7 +374,7 @@ class PartitionLog:
             segment.seal()
         self.write_snapshot()
         job = self.begin_sync()
-        job.run()
+        job.run(set())
         self.finish_sync(job)
 
 

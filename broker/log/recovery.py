@@ -150,7 +150,7 @@ def _load_producers(log: PartitionLog) -> None:
         if not log.log_start_offset <= offset <= log.log_end_offset:
             path.unlink()  # of a tail that is gone, or older than all records
         elif log.producers.read_snapshot(path):
-            known_until = offset
+            known_until = log.snapshot_offset = offset
             break
     for segment in log.segments:
         if segment.next_offset <= known_until:

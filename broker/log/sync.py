@@ -8,6 +8,7 @@ sets the pace and nobody waits longer than two syncs.
 import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from broker.log.config import FOREVER_MS
 from broker.log.partition_log import PartitionLog, SyncJob
@@ -74,6 +75,7 @@ class GroupCommit:
             return
         shares = [jobs[start::SYNC_THREADS] for start in range(min(SYNC_THREADS, len(jobs)))]
         missing = len(shares)
+        synced: set[Path] = set()
 
         def share_done() -> None:
             nonlocal missing
@@ -83,7 +85,7 @@ class GroupCommit:
 
         def run(share: list[SyncJob]) -> None:
             for job in share:
-                job.run()
+                job.run(synced)
             self._loop.call_soon_threadsafe(share_done)
 
         for share in shares:

@@ -96,17 +96,13 @@ class Connection:
         """Whether nothing is being worked on: the next move is the client's."""
         return not self._slots
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether all that must be answered is answered and sent; a fetch may wait for records."""
-        return not self._unsent and all(
-            slot.deferred and slot.deferred.can_be_abandoned for slot in self._slots
-        )
-
     def finish(self) -> None:
         """Read nothing more, answer what was asked, then close."""
         self._finishing = True
         self._stop_reading()
+        for slot in tuple(self._slots):
+            if slot.deferred is not None:
+                slot.deferred.hurry()
         self._close_if_finished()
 
     def close(self) -> None:
@@ -118,11 +114,11 @@ class Connection:
         if self._writing:
             self._loop.remove_writer(self._fd)
         self._sock.close()
-        for slot in self._slots:
-            if slot.deferred is not None:
-                slot.deferred.abandon()
-        self._slots.clear()
+        slots, self._slots = self._slots, deque()
         self._unsent.clear()
+        for slot in slots:
+            if slot.deferred is not None:
+                slot.deferred.hurry()
         self._on_closed(self)
 
     def _close_if_finished(self) -> None:
@@ -175,7 +171,7 @@ class Connection:
             logger.info("connection refused", client=self._client_host, reason=str(exc))
             self._reader.save()
             self.finish()
-        except Exception as exc:  # noqa: BLE001  # a bug harms the connection that met it, not the server
+        except Exception as exc:  # a bug harms the connection that met it, not the server
             logger.error("request failed", client=self._client_host, exc_info=exc)
             self.close()
 
@@ -281,7 +277,7 @@ class Connection:
         self.active_at = self._loop.time()
         try:
             slot.body = slot.codec.encode(slot.version, response)
-        except Exception as exc:  # noqa: BLE001  # nor does it harm whoever has the answer ready
+        except Exception as exc:  # nor does it harm whoever has the answer ready
             logger.error("response failed", client=self._client_host, exc_info=exc)
             self.close()
             return

@@ -5,6 +5,7 @@ records leave by sendfile.
 """
 
 import asyncio
+import contextlib
 import errno
 import mmap
 import socket
@@ -43,6 +44,7 @@ class Server:
         self._buffers = FrameBuffers()
         self._listeners: list[tuple[socket.socket, Endpoint]] = []
         self._connections: dict[Connection, None] = {}
+        self._all_closed = asyncio.Event()
         self._next_id = 0
         self._housekeeping: asyncio.TimerHandle | None = None
 
@@ -74,15 +76,12 @@ class Server:
         self.close_listeners()
         if self._housekeeping is not None:
             self._housekeeping.cancel()
-        deadline = self._loop.time() + timeout_s
         for connection in tuple(self._connections):
             connection.finish()
-        while self._connections and self._loop.time() < deadline:
-            for connection in tuple(self._connections):
-                if connection.is_settled:
-                    connection.close()
-            if self._connections:
-                await asyncio.sleep(0.01)
+        if self._connections:
+            self._all_closed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_closed.wait(), timeout_s)
         for connection in tuple(self._connections):
             connection.close()
 
@@ -138,6 +137,8 @@ class Server:
 
     def _forget(self, connection: Connection) -> None:
         self._connections.pop(connection, None)
+        if not self._connections:
+            self._all_closed.set()
 
     def _keep_house(self) -> None:
         """Close idle connections, and give memory back that a burst has left."""

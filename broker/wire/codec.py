@@ -1,19 +1,17 @@
 """Decoding of requests and encoding of responses, per API.
 
-Most APIs go through `KioCodec`: kio's structures for the version, then the adapter. The hot ones
+Most APIs go through `KioCodec`: kio's structures are the schema of each version. The hot ones
 (Produce, Fetch) bring a codec of their own that neither copies records nor builds objects that
 nobody looks at.
 """
 
-import io
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from kio.index import load_request_schema, load_response_schema
-from kio.serial import entity_writer
 
-from broker.wire.adapter import to_wire
 from broker.wire.decoder import request_decoder
+from broker.wire.encoder import Encode, response_encoder
 
 Body = list[Any]
 """What goes out after the response header: bytes-like objects and slices of log files, in order."""
@@ -42,22 +40,25 @@ class KioCodec:
         self._api_key = api_key
         self._request_class = request_class
         self._requests: dict[int, tuple[Callable[[memoryview, int], Any], bool]] = {}
-        self._responses: dict[int, tuple[Callable[[Any, Any], None], Any]] = {}
+        self._responses: dict[int, Any] = {}
+        self._encoders: dict[tuple[int, type], Encode] = {}
 
     def request_is_flexible(self, version: int) -> bool:
         return self._request(version)[1]
 
     def response_is_flexible(self, version: int) -> bool:
-        return bool(self._response(version)[1].__flexible__)
+        return bool(self._response(version).__flexible__)
 
     def decode(self, version: int, frame: memoryview, position: int) -> Any:
         return self._request(version)[0](frame, position)
 
     def encode(self, version: int, response: Any) -> Body:
-        write, kio_class = self._response(version)
-        buffer = io.BytesIO()
-        write(buffer, to_wire(response, kio_class))
-        return [buffer.getvalue()]
+        response_class = type(response)
+        encode = self._encoders.get((version, response_class))
+        if encode is None:
+            encode = response_encoder(self._response(version), response_class)
+            self._encoders[version, response_class] = encode
+        return [encode(response)]
 
     def _request(self, version: int) -> tuple[Callable[[memoryview, int], Any], bool]:
         if version not in self._requests:
@@ -65,8 +66,7 @@ class KioCodec:
             self._requests[version] = (request_decoder(schema, self._request_class), schema.__flexible__)
         return self._requests[version]
 
-    def _response(self, version: int) -> tuple[Callable[[Any, Any], None], Any]:
+    def _response(self, version: int) -> Any:
         if version not in self._responses:
-            schema = load_response_schema(self._api_key, version)
-            self._responses[version] = (entity_writer(schema), schema)
+            self._responses[version] = load_response_schema(self._api_key, version)
         return self._responses[version]

@@ -59,6 +59,12 @@ def civil_from_days(days: int) -> tuple[int, int, int]:
     return date.year + cycles * 400, date.month, date.day
 
 
+def epoch_ms_of(moment: datetime) -> int:
+    """Milliseconds since 1970, rounded down; a moment without a zone is in UTC."""
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return (aware - _EPOCH) // timedelta(milliseconds=1)
+
+
 class _Moment:
     """An instant taken apart in a zone."""
 
@@ -99,7 +105,7 @@ class _Moment:
 def _into_range(days: int) -> int:
     """The same day of the 400-year cycle, in years that `datetime` has."""
     if days < _FIRST_DAY:
-        return days + -((days - _FIRST_DAY) // _CYCLE_DAYS) * _CYCLE_DAYS
+        return days - (days - _FIRST_DAY) // _CYCLE_DAYS * _CYCLE_DAYS
     if days > _LAST_DAY:
         return days - ((days - _LAST_DAY) // _CYCLE_DAYS + 1) * _CYCLE_DAYS
     return days

@@ -42,6 +42,15 @@ def compile_java(pattern: str) -> re.Pattern[str]:
         raise ValueError(f"Invalid regex: {exc}") from None
 
 
+def regex_error(pattern: str) -> str | None:
+    """What is wrong with a pattern, for the `check` of a setting."""
+    try:
+        compile_java(pattern)
+    except ValueError as exc:
+        return str(exc)
+    return None
+
+
 def _translated(pattern: str) -> str:
     out: list[str] = []
     position = 0

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from connect.api.java_patterns import MS_PER_DAY, JavaPattern
+from connect.api.java_patterns import MS_PER_DAY, JavaPattern, epoch_ms_of
 from connect.api.schemas import DATE, TIME, TIMESTAMP, Schema, SchemaType
 
 
@@ -97,7 +97,7 @@ _EPOCH_MS: Final[Mapping[str | None, int]] = {DATE: MS_PER_DAY, TIME: 1, TIMESTA
 _BY_TYPE: Final[Mapping[type, Callable[[Schema | None, Any], str]]] = {
     bool: lambda schema, value: "true" if value else "false",
     bytes: lambda schema, value: value.decode("utf-8", "backslashreplace"),
-    datetime: lambda schema, value: _DATE_FORMAT.format(round(value.timestamp() * 1000)),
+    datetime: lambda schema, value: _DATE_FORMAT.format(epoch_ms_of(value)),
     dict: _mapping,
     float: _float,
     list: _list,

@@ -11,11 +11,11 @@ arrays and maps, strings stand in quotes.
 import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from connect.api.java_patterns import MS_PER_DAY, JavaPattern
+from connect.api.java_patterns import MS_PER_DAY, JavaPattern, epoch_ms_of
 from connect.api.java_text import java_text, shortest_of_single
 from connect.api.records import SchemaAndValue
 from connect.api.schemas import (
@@ -70,7 +70,7 @@ def _embedded(schema: Schema | None, value: Any) -> str:
     if isinstance(value, dict):
         return _mapping(schema, value)
     if isinstance(value, datetime):
-        return _TIMESTAMP_FORMAT.format(round(value.timestamp() * 1000))
+        return _TIMESTAMP_FORMAT.format(epoch_ms_of(value))
     if schema is not None and schema.name == DATE:
         return _DATE_FORMAT.format(value * MS_PER_DAY)
     if schema is not None and schema.name == TIME:
@@ -122,12 +122,10 @@ def _temporal(text: str) -> Parsed | None:
     if found is None or not text or (found["t"] is None) == bool(found["date"] and found["time"]):
         return None
     try:
-        instant = datetime.fromisoformat(
-            f"{found['date'] or '1970-01-01'}T{found['time'] or '00:00:00.000'}"
-        ).replace(tzinfo=UTC)
+        instant = datetime.fromisoformat(f"{found['date'] or '1970-01-01'}T{found['time'] or '00:00:00.000'}")
     except ValueError:
         return None
-    epoch_ms = round(instant.timestamp() * 1000)
+    epoch_ms = epoch_ms_of(instant)
     if found["time"] is None:
         return SchemaAndValue(_DATE_SCHEMA, epoch_ms // MS_PER_DAY)
     return SchemaAndValue(_TIME_SCHEMA if found["date"] is None else _TIMESTAMP_SCHEMA, epoch_ms)

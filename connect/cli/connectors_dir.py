@@ -74,8 +74,8 @@ class ConnectorsDirectory:
         for path in self._directory.glob("*.json"):
             try:
                 status = path.stat()
-            except FileNotFoundError:
-                continue  # removed since it was listed
+            except OSError:
+                continue  # removed since it was listed; reading says what else there is
             present.add(path)
             stamp = (status.st_mtime_ns, status.st_size)
             if path in self._files and self._files[path].stamp == stamp:
@@ -97,11 +97,12 @@ class ConnectorsDirectory:
             except NotFound:
                 created = True
                 await self._service.create(wanted.name, wanted.config, wanted.initial_state)
-        except ServiceError as exc:
+        except Exception as exc:  # whatever is wrong with one file must not end the worker
             seen.failures += 1
             seen.retry_at = self._clock() + min(2.0**seen.failures, RETRY_SECONDS_MAX)
             if seen.failures == 1:
-                log.error("connector file not applied", file=str(path), error=str(exc))
+                trace = None if isinstance(exc, ServiceError) else exc
+                log.error("connector file not applied", file=str(path), error=str(exc), exc_info=trace)
             return
         seen.failures = 0
         log.info("connector applied", file=str(path), connector=wanted.name, created=created)

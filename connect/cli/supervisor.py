@@ -5,6 +5,7 @@ as the other two. Both ports are held from the start: they are known before anyb
 worker start side by side, and a child that is started again finds its port free.
 """
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -71,7 +72,8 @@ def log(level: str, event: str, **fields: Any) -> None:
         )
     else:
         line = f"{stamp} [{level:<8}] {event:<30} " + " ".join(f"{k}={v}" for k, v in fields.items())
-    sys.stderr.write(line + "\n")
+    with contextlib.suppress(OSError):  # a reader that went away must not end broker and worker
+        sys.stderr.write(line + "\n")
 
 
 def hold_port(port: int, option: str) -> socket.socket:
@@ -270,7 +272,8 @@ def _catch_signals() -> socket.socket:
     signal.set_wakeup_fd(writer.fileno())
     writer.detach()  # stays open for as long as the process
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-        signal.signal(number, lambda *_: None)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, lambda *_: None)
     return reader
 
 

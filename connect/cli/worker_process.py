@@ -27,8 +27,9 @@ from connect.runtime.worker import Worker
 # How long open requests may take once the worker is told to stop.
 REST_STOP_SECONDS = 1
 BROKER_WAIT_SECONDS = 10
+BROKER_QUIET_SECONDS = 2
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger("connect.cli.worker_process")  # __name__ is __main__ here
 
 
 class _Server(uvicorn.Server):
@@ -62,11 +63,15 @@ def _settings(options: argparse.Namespace) -> dict[str, str]:
             properties = parse_properties(options.properties.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as exc:
             raise ConfigError(f"cannot read {options.properties}: {exc}") from None
+    given: dict[str, str] = {}
     if options.bootstrap is not None:
-        properties["bootstrap.servers"] = options.bootstrap
+        given["bootstrap.servers"] = options.bootstrap
     if options.rest_port is not None:
-        properties["listeners"] = f"http://127.0.0.1:{options.rest_port}"
-    return properties
+        given["listeners"] = f"http://127.0.0.1:{options.rest_port}"
+    for name, value in given.items():
+        if properties.get(name, value) != value:
+            log.warning("an option overrides the file", setting=name, file=properties[name], option=value)
+    return properties | given
 
 
 async def _broker_listens(servers: Sequence[str]) -> None:
@@ -74,8 +79,12 @@ async def _broker_listens(servers: Sequence[str]) -> None:
 
     After a while anybody's first request says better what is wrong.
     """
-    deadline = time.monotonic() + BROKER_WAIT_SECONDS
-    while time.monotonic() < deadline:
+    began = time.monotonic()
+    told = False
+    while (waited := time.monotonic() - began) < BROKER_WAIT_SECONDS:
+        if waited > BROKER_QUIET_SECONDS and not told:
+            told = True
+            log.warning("waiting for Kafka", bootstrap_servers=",".join(servers))
         for server in servers:
             host, _, port = server.rpartition(":")
             try:

@@ -14,6 +14,7 @@ import orjson
 
 from connect.api import (
     Config,
+    ConfigError,
     Converter,
     DataError,
     Header,
@@ -32,6 +33,7 @@ from connect.converters.json_writer import (
     DecimalFormat,
     compile_writer,
     differs_from_default_settings,
+    dump,
     dump_schemaless,
 )
 from connect.version import __version__
@@ -124,9 +126,9 @@ class JsonConverter(Converter, HeaderConverter):
             return self._from_schemaless(raw)
         plan = self._write_plan(schema)
         if type(raw) is JsonPayload:
-            payload = raw.json if plan.takes_payload else _dump(plan.write(raw.value()))
+            payload = raw.json if plan.takes_payload else dump(plan.write(raw.value()))
         else:
-            payload = _dump(plan.write(raw))
+            payload = dump(plan.write(raw))
         return b"".join((plan.head, payload, b"}")) if plan.head else payload
 
     def to_connect(self, topic: str, data: bytes | None) -> SchemaAndValue[Any]:
@@ -178,11 +180,20 @@ class JsonConverter(Converter, HeaderConverter):
     def _make_read_plan(self, schema_json: Any) -> _ReadPlan:
         if schema_json is None:
             return _SCHEMALESS_PLAN
-        schema = schema_from_json(schema_json)
-        return _ReadPlan(schema, compile_reader(schema, self._config.replace_null_with_default))
+        try:
+            schema = schema_from_json(schema_json)
+            return _ReadPlan(schema, compile_reader(schema, self._config.replace_null_with_default))
+        except RecursionError:
+            raise DataError("The schema is nested too deeply") from None
 
     def _fixed_plan(self, schema_content: str | None) -> _ReadPlan | None:
-        return self._make_read_plan(_parse(schema_content.encode())) if schema_content else None
+        if not schema_content:
+            return None
+        try:
+            _parse(schema_content.encode())
+            return self._make_read_plan(json.loads(schema_content, parse_float=Decimal))
+        except DataError as exc:
+            raise ConfigError.invalid("schema.content", schema_content, str(exc)) from None
 
     def _read_after_head(self, data: bytes, head: bytes, plan: _ReadPlan) -> SchemaAndValue[Any]:
         # If what stands between the head and the last brace is one JSON value, then all of it is the
@@ -202,16 +213,19 @@ class JsonConverter(Converter, HeaderConverter):
             raise DataError(_NO_ENVELOPE)
         # A message that does not begin with a head is known by its schema alone.
         key = _head_of(data, parsed["schema"]) or orjson.dumps(parsed["schema"])
+        try:
+            return self._read_envelope(parsed, key)
+        except InexactNumberError:
+            return self._read_envelope(json.loads(data, parse_float=Decimal), key)
+
+    def _read_envelope(self, envelope: Mapping[str, Any], key: bytes) -> SchemaAndValue[Any]:
         plan = self._heads.get(key)
         if plan is None:
-            plan = self._make_read_plan(parsed["schema"])
+            plan = self._make_read_plan(envelope["schema"])
             while len(self._heads) >= self._config.schemas_cache_size:
                 del self._heads[next(iter(self._heads))]
             self._heads[key] = plan
-        try:
-            return SchemaAndValue(plan.schema, plan.read(parsed["payload"]))
-        except InexactNumberError:
-            return SchemaAndValue(plan.schema, plan.read(json.loads(data, parse_float=Decimal)["payload"]))
+        return SchemaAndValue(plan.schema, plan.read(envelope["payload"]))
 
 
 def _value_of(plan: _ReadPlan, parsed: Any, payload: bytes) -> SchemaAndValue[Any]:
@@ -235,13 +249,6 @@ def _head_of(data: bytes, schema_json: Any) -> bytes | None:
     except orjson.JSONDecodeError:  # the schema itself has a key of that name
         return None
     return data[: at + len(_PAYLOAD_KEY)] if usual else None
-
-
-def _dump(written: Any) -> bytes:
-    try:
-        return orjson.dumps(written)
-    except TypeError as exc:
-        raise DataError(f"Cannot convert the value to JSON: {exc}") from None
 
 
 def _parse(data: bytes) -> Any:

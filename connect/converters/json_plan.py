@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import is_
 from typing import Any, Final, Literal
 
-from connect.api import DataError, Schema
+from connect.api import DataError, Schema, SchemaType
 
 Action = Callable[[Any], Any]
 Chooser = Callable[[type], Action | None]
@@ -26,6 +26,14 @@ def part_of(schema: Schema, part: Literal["key_schema", "value_schema"]) -> Sche
     if found is None:
         raise DataError(f"A schema of type {schema.type} does not say what it is made of")
     return found
+
+
+def key_of(schema: Schema) -> Schema:
+    """The schema of a map's keys, which must be one whose values a dict can have as keys."""
+    key = part_of(schema, "key_schema")
+    if key.type in (SchemaType.STRUCT, SchemaType.ARRAY, SchemaType.MAP):
+        raise DataError(f"Maps with keys of type {key.type.name} are not supported")
+    return key
 
 
 def perform(choose: Chooser) -> Action:

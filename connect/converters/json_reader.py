@@ -19,6 +19,7 @@ from connect.converters.json_plan import (
     Action,
     Chooser,
     array_action,
+    key_of,
     map_action,
     part_of,
     perform,
@@ -91,7 +92,7 @@ class _Compiler:
         return {dict: struct_action(schema, members, lambda value: {name: value.get(name) for name in names})}
 
     def _map(self, schema: Schema) -> Mapping[type, Action | None]:
-        key_schema = part_of(schema, "key_schema")
+        key_schema = key_of(schema)
         key, member = self.chooser(key_schema), self.chooser(part_of(schema, "value_schema"))
         if key_schema.type is SchemaType.STRING:
             return {dict: map_action(key, member)}

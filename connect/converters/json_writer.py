@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from types import NoneType
 from typing import Any, Final
 
@@ -19,11 +20,13 @@ import orjson
 
 from connect.api import DataError, Schema, SchemaType
 from connect.api.decimals import decimal_to_bytes, rescale, scale_of
+from connect.api.java_patterns import epoch_ms_of
 from connect.api.schemas import DECIMAL
 from connect.converters.json_plan import (
     Action,
     Chooser,
     array_action,
+    key_of,
     map_action,
     part_of,
     perform,
@@ -44,6 +47,7 @@ _PYTHON_TYPES: Final[Mapping[SchemaType, tuple[type, ...]]] = {
     SchemaType.MAP: (dict,),
     SchemaType.STRUCT: (dict,),
 }
+_OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 _FLOATS: Final = (SchemaType.FLOAT32, SchemaType.FLOAT64)
 
 
@@ -121,7 +125,7 @@ class _Compiler:
         return None
 
     def _map(self, schema: Schema) -> Action:
-        key_schema = part_of(schema, "key_schema")
+        key_schema = key_of(schema)
         key, member = self.chooser(key_schema), self.chooser(part_of(schema, "value_schema"))
         if key_schema.type is SchemaType.STRING:
             return map_action(key, member)
@@ -170,33 +174,42 @@ def _decimal_writer(scale: int, decimal_format: DecimalFormat) -> Action:
     return lambda value: b64encode(decimal_to_bytes(value, scale)).decode("ascii")
 
 
-def dump_schemaless(value: Any, decimal_format: DecimalFormat) -> bytes:
-    """The JSON of a value without a schema."""
-
-    def other(part: Any) -> Any:
-        if isinstance(part, bytes | bytearray | memoryview):
-            return _base64(bytes(part))
-        if isinstance(part, Decimal):
-            exponent = part.as_tuple().exponent
-            if not isinstance(exponent, int):
-                raise DataError(f"{part} is no number that JSON can hold")
-            return _decimal_writer(-exponent, decimal_format)(part)
-        if isinstance(part, datetime):
-            return round(part.timestamp() * 1000)
-        raise DataError(f"{type(part).__name__} is not supported as schemaless data.")
-
+def dump(value: Any, other: Action | None = None) -> bytes:
+    """The JSON of a value; `other` tells what orjson does not know. `DataError` where that fails."""
     try:
-        json = orjson.dumps(value, other, orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS)
+        return orjson.dumps(value, other, _OPTIONS)
     except TypeError as exc:
         if isinstance(exc.__cause__, DataError):
             raise exc.__cause__ from None
+        raise DataError(f"Cannot convert the value to JSON: {exc}") from exc
+
+
+def dump_schemaless(value: Any, decimal_format: DecimalFormat) -> bytes:
+    """The JSON of a value without a schema."""
+    other = partial(_schemaless_part, decimal_format)
+    try:
+        json = dump(value, other)
+    except DataError as exc:
         if "Dict key" not in str(exc):
-            raise DataError(f"Cannot convert the value to JSON: {exc}") from exc
-        return orjson.dumps(_without_oddities(value), other, orjson.OPT_PASSTHROUGH_DATETIME)
-    # orjson writes null for NaN and the infinities; what reads back as it was had none of them.
-    if b"null" in json and orjson.loads(json) != value:
-        return orjson.dumps(_without_oddities(value), other, orjson.OPT_PASSTHROUGH_DATETIME)
-    return json
+            raise
+    else:
+        # orjson writes null for NaN and the infinities; what reads back as it was had none of them.
+        if b"null" not in json or orjson.loads(json) == value:
+            return json
+    return dump(_without_oddities(value), other)
+
+
+def _schemaless_part(decimal_format: DecimalFormat, part: Any) -> Any:
+    if isinstance(part, bytes | bytearray | memoryview):
+        return _base64(bytes(part))
+    if isinstance(part, Decimal):
+        exponent = part.as_tuple().exponent
+        if not isinstance(exponent, int):
+            raise DataError(f"{part} is no number that JSON can hold")
+        return _decimal_writer(-exponent, decimal_format)(part)
+    if isinstance(part, datetime):
+        return epoch_ms_of(part)
+    raise DataError(f"{type(part).__name__} is not supported as schemaless data.")
 
 
 def _without_oddities(value: Any) -> Any:

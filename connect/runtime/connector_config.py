@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from connect.api import Config, Definition, FieldError, Importance, Kind, Width, setting
+from connect.api.java_regex import compile_java, regex_error
 
 _TRANSFORMS: Final = re.compile(r"(transforms|predicates)\..+")
 _CONVERTERS: Final = re.compile(r"(key|value|header)\.converter\..+")
@@ -48,14 +49,6 @@ def _check_aliases(value: Any) -> str | None:
 
 def _check_not_empty(value: Any) -> str | None:
     return "String must be non-empty" if value == "" else None
-
-
-def _check_regex(value: Any) -> str | None:
-    try:
-        re.compile(value)
-    except re.error as exc:
-        return f"Invalid regex: {exc}"
-    return None
 
 
 class ConnectorConfig(Config):
@@ -333,7 +326,7 @@ class SinkConnectorConfig(ConnectorConfig):
     )  # fmt: skip
 
     topics_regex: str = setting(
-        "topics.regex", default="", importance=Importance.HIGH, width=Width.LONG, check=_check_regex,
+        "topics.regex", default="", importance=Importance.HIGH, width=Width.LONG, check=regex_error,
         group="Common", display_name="Topics regex",
         doc=(
             "Regular expression giving topics to consume. Under the hood, the regex is compiled to a "
@@ -386,4 +379,6 @@ class SinkConnectorConfig(ConnectorConfig):
 
     def _consumes_dead_letters(self) -> bool:
         topic = self.errors_deadletterqueue_topic_name
-        return topic in self.topics or bool(self.topics_regex and re.fullmatch(self.topics_regex, topic))
+        return topic in self.topics or bool(
+            self.topics_regex and compile_java(self.topics_regex).fullmatch(topic)
+        )

@@ -120,7 +120,7 @@ class Operations:
     # Changing
 
     async def reset_active_topics(self, name: str) -> None:
-        await self._statuses.forget_topics(name)
+        self._statuses.forget_topics(name)
         self._supervisor.forget_topics(name)
 
     async def create(

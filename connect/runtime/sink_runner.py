@@ -1,6 +1,7 @@
 """Runs a sink task: consume, convert, transform, put; commit what the task says is safe."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,15 +29,19 @@ from connect.transforms.chain import TransformChain
 _LOG = logging.getLogger(__name__)
 _POLL_S: Final = 0.2  # how soon a stop or pause is noticed
 _IDLE_PUT_S: Final = 1.0
+_LOOKUP_S: Final = 10.0  # how soon a new topic is noticed that topics.regex matches
+_LOOKUP_TIMEOUT_S: Final = 30.0
+_INTERNAL_TOPICS: Final = frozenset({"__consumer_offsets", "__transaction_state"})
 _PUT_RETRY_S: Final = (0.5, 30.0)
 _TIMESTAMP_TYPES: Final = {member.value: member for member in TimestampType}
 
 
 @dataclass(frozen=True, slots=True)
 class SinkSettings:
-    """`topics` are names, or one regular expression with a leading `^`. Times are in seconds."""
+    """`pattern` in place of `topics` means all topics that match. Times are in seconds."""
 
     topics: Sequence[str]
+    pattern: re.Pattern[str] | None
     batch_records_max: int
     flush_interval_s: float
 
@@ -112,23 +117,23 @@ class SinkRunner:
         self._committed: dict[TopicPartition, int] = {}
         self._paused_by_task: set[TopicPartition] = set()
         self._connector_paused = False
-        self._revoked_during_put: set[TopicPartition] = set()
+        self._revoked: set[TopicPartition] = set()  # since the last messages were asked for
+        self._subscribed: list[str] = []
+        self._ended = False
         context.report = self._report_errant
 
     def run(self, start: Callable[[], None]) -> None:
         """Until the task should stop; raises what makes it fail. `start` starts the task."""
         try:
             start()
-            self._consumer.subscribe(
-                list(self._settings.topics),
-                on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost,
-            )  # fmt: skip
+            self._subscribe(self._settings.topics or self._matching_topics())
             self._connector_paused = self._channel.paused
             self._channel.send("paused" if self._connector_paused else "running")
             self._loop()
             self._channel.progress.enter("stop")
             self._close(sorted(self._context.assigned))
         finally:
+            self._ended = True
             self._task.stop()
             self._consumer.close()
 
@@ -136,6 +141,7 @@ class SinkRunner:
         progress = self._channel.progress
         now = time.monotonic()
         next_commit, next_put = now + self._settings.flush_interval_s, now + _IDLE_PUT_S
+        next_lookup = now + _LOOKUP_S
         while not self._channel.stopping:
             self._follow_pause()
             progress.enter("consume")
@@ -147,28 +153,55 @@ class SinkRunner:
                 next_put = now + _IDLE_PUT_S
             elif now >= next_put and not self._connector_paused:
                 self._put([])
+                self._follow_requests()
                 next_put = now + _IDLE_PUT_S
             if now >= next_commit or self._context.commit_requested:
                 self._context.commit_requested = False
                 self._commit(self._positions)
                 next_commit = now + self._settings.flush_interval_s
+            if self._settings.pattern is not None and now >= next_lookup:
+                self._subscribe(self._matching_topics())
+                next_lookup = now + _LOOKUP_S
 
     # Consuming
 
+    def _subscribe(self, topics: Sequence[str]) -> None:
+        if sorted(topics) != self._subscribed:
+            self._subscribed = sorted(topics)
+            self._consumer.subscribe(
+                self._subscribed,
+                on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost,
+            )  # fmt: skip
+
+    def _matching_topics(self) -> list[str]:
+        """The topics there are that match. Looked up here, since librdkafka's expressions are not Java's."""
+        pattern = self._settings.pattern
+        assert pattern is not None
+        try:
+            known = self._consumer.list_topics(timeout=_LOOKUP_TIMEOUT_S).topics
+        except KafkaException as exc:
+            _LOG.warning("topics could not be looked up: %s", exc.args[0].str())
+            return self._subscribed
+        return [topic for topic in known if pattern.fullmatch(topic) and topic not in _INTERNAL_TOPICS]
+
     def _consume(self) -> list[Any]:
         """What has arrived: waits for a first message only (`consume` would wait for a full batch)."""
+        self._revoked.clear()
         first = self._consumer.poll(_POLL_S)
         if first is None:
             return []
         messages: list[Any] = self._consumer.consume(self._settings.batch_records_max - 1, 0)
         messages.insert(0, first)
+        if self._revoked:  # by a rebalance between the two calls
+            messages = [m for m in messages if (m.topic(), m.partition()) not in self._revoked]
         return messages
 
     def _take(self, messages: Sequence[Any]) -> None:
         records, ends = self._convert(messages)
-        self._put(records)
+        if not self._put(records):
+            return
         for partition, end in ends.items():
-            if partition in self._context.assigned:
+            if partition not in self._revoked:
                 self._positions[partition] = end
         self._follow_requests()
 
@@ -260,8 +293,9 @@ class SinkRunner:
 
     # Putting
 
-    def _put(self, records: list[SinkRecord]) -> None:
-        """Until the task took them; while it cannot, the partitions are paused and the group kept alive."""
+    def _put(self, records: list[SinkRecord]) -> bool:
+        """Until the task took them; while it cannot, the partitions are paused and the group kept alive.
+        False if the task is to stop before."""
         self._channel.progress.enter("put")
         delay_s, longest_s = _PUT_RETRY_S
         paused = False
@@ -276,17 +310,17 @@ class SinkRunner:
                     paused = True
                 records = self._wait_to_retry(records, wait_s)
                 if self._channel.stopping:
-                    raise ConnectError(f"the task was stopped while put was tried again: {exc}") from exc
+                    return False
                 delay_s = min(delay_s * 2, longest_s)
             else:
                 break
         if paused:
             self._resume_assignment()
+        return True
 
     def _wait_to_retry(self, records: list[SinkRecord], seconds: float) -> list[SinkRecord]:
         """Keep the membership alive; drop the records of partitions that go to another task meanwhile."""
         deadline = time.monotonic() + seconds
-        self._revoked_during_put.clear()
         while (left := deadline - time.monotonic()) > 0 and not self._channel.stopping:
             message: Any = self._consumer.poll(min(left, _POLL_S))
             if message is not None and message.error() is None:
@@ -294,10 +328,7 @@ class SinkRunner:
                 self._consumer.seek(
                     _kafka(TopicPartition(message.topic(), message.partition()), message.offset())
                 )
-        if not self._revoked_during_put:
-            return records
-        gone = self._revoked_during_put
-        return [r for r in records if TopicPartition(r.original_topic, r.original_partition) not in gone]
+        return [r for r in records if (r.original_topic, r.original_partition) not in self._revoked]
 
     def _report_errant(self, record: SinkRecord, error: Exception) -> None:
         try:
@@ -404,10 +435,13 @@ class SinkRunner:
             consumer.assign(partitions)
 
     def _on_revoke(self, _consumer: confluent_kafka.Consumer, partitions: list[Any]) -> None:
-        self._close([TopicPartition(p.topic, p.partition) for p in partitions])
+        if not self._ended:
+            self._close([TopicPartition(p.topic, p.partition) for p in partitions])
 
     def _on_lost(self, _consumer: confluent_kafka.Consumer, partitions: list[Any]) -> None:
         """Another member may have them already: nothing can be committed."""
+        if self._ended:
+            return
         lost = [TopicPartition(p.topic, p.partition) for p in partitions]
         self._task.close(lost)
         self._forget(lost)
@@ -424,7 +458,7 @@ class SinkRunner:
             self._positions.pop(partition, None)
             self._committed.pop(partition, None)
             self._paused_by_task.discard(partition)
-            self._revoked_during_put.add(partition)
+            self._revoked.add(partition)
 
 
 class ErrantMessage:

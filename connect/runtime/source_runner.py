@@ -255,6 +255,9 @@ class SourceRunner:
             try:
                 self._producer.produce(topic, value, key, partition, None, None, timestamp_ms or 0, headers)
             except BufferError:
+                if self._channel.stopping:
+                    raise ConnectError("the task was stopped while Kafka took no more records") from None
+                self._channel.progress.enter("waiting for Kafka")
                 self._producer.make_room()
             except KafkaException as exc:
                 if not is_bad_record(exc):
@@ -292,5 +295,8 @@ class SourceRunner:
         if not self._producer.flush(max(0.1, deadline - time.monotonic())):
             return False
         self._uncommitted.clear()
-        self._task.commit(list(pairs.values()))
+        try:
+            self._task.commit(list(pairs.values()))
+        except ConnectError as exc:  # the offsets are safe; the source hears of later ones
+            _LOG.warning("the connector could not take note of committed offsets: %s", exc)
         return True

@@ -111,23 +111,23 @@ class StatusStore:
     def tasks(self) -> frozenset[TaskId]:
         return frozenset(self._tasks)
 
-    async def show_connector(self, name: str, status: Status | None, version: str | None) -> None:
-        await self.map.post(f"{_STATUS_CONNECTOR}{name}", self._value(status, version))
+    def show_connector(self, name: str, status: Status | None, version: str | None) -> None:
+        self.map.post(f"{_STATUS_CONNECTOR}{name}", self._value(status, version))
 
-    async def show_task(self, task: TaskId, status: Status | None, version: str | None) -> None:
-        await self.map.post(f"{_STATUS_TASK}{task}", self._value(status, version))
+    def show_task(self, task: TaskId, status: Status | None, version: str | None) -> None:
+        self.map.post(f"{_STATUS_TASK}{task}", self._value(status, version))
 
-    async def add_topic(self, task: TaskId, topic: str, now_ms: int) -> None:
+    def add_topic(self, task: TaskId, topic: str, now_ms: int) -> None:
         """A task wrote to or read from this topic for the first time (KIP-558)."""
         self._topics.setdefault(task.connector, {})[topic] = task.task
         value = {
             "name": topic, "connector": task.connector, "task": task.task, "discoverTimestamp": now_ms,
         }  # fmt: skip
-        await self.map.post(f"{_STATUS_TOPIC}{topic}{_TOPIC_CONNECTOR}{task.connector}", {"topic": value})
+        self.map.post(f"{_STATUS_TOPIC}{topic}{_TOPIC_CONNECTOR}{task.connector}", {"topic": value})
 
-    async def forget_topics(self, name: str) -> None:
+    def forget_topics(self, name: str) -> None:
         for topic in self._topics.pop(name, {}):
-            await self.map.post(f"{_STATUS_TOPIC}{topic}{_TOPIC_CONNECTOR}{name}", None)
+            self.map.post(f"{_STATUS_TOPIC}{topic}{_TOPIC_CONNECTOR}{name}", None)
 
     def _value(self, status: Status | None, version: str | None) -> Mapping[str, Any] | None:
         if status is None:

@@ -122,9 +122,9 @@ class Supervisor:
         self._herder.on_task_paused(task)
         self.wake()
 
-    async def on_topic(self, task: TaskId, topic: str) -> None:
+    def on_topic(self, task: TaskId, topic: str) -> None:
         if self._worker.topic_tracking_enable and topic not in self._statuses.topics(task.connector):
-            await self._statuses.add_topic(task, topic, time.time_ns() // 1_000_000)
+            self._statuses.add_topic(task, topic, time.time_ns() // 1_000_000)
 
     # The loop
 
@@ -133,7 +133,7 @@ class Supervisor:
             while True:
                 self._event.clear()
                 for action in self._herder.decide(now_ms()):
-                    await self._perform(action)
+                    self._perform(action)
                 async with self._settled:
                     self._settled.notify_all()
                 await self._wait()
@@ -149,7 +149,7 @@ class Supervisor:
             async with asyncio.timeout(timeout):
                 await self._event.wait()
 
-    async def _perform(self, action: Action) -> None:
+    def _perform(self, action: Action) -> None:
         if isinstance(action, StartTask):
             self._start(action)
         elif isinstance(action, StopTask):
@@ -166,22 +166,22 @@ class Supervisor:
         elif isinstance(action, WriteTaskConfigs):
             self._spawn(self._write_task_configs(action))
         elif isinstance(action, ShowTask):
-            await self._show_task(action)
+            self._show_task(action)
         else:
-            await self._show_connector(action)
+            self._show_connector(action)
 
-    async def _show_task(self, action: ShowTask) -> None:
+    def _show_task(self, action: ShowTask) -> None:
         if action.status is not None and action.status.trace is not None:
             _LOG.error("task %s failed: %s", action.task, action.status.trace)
         version = self._version(action.task.connector)
-        await self._statuses.show_task(action.task, action.status, version)
+        self._statuses.show_task(action.task, action.status, version)
 
-    async def _show_connector(self, action: ShowConnector) -> None:
+    def _show_connector(self, action: ShowConnector) -> None:
         if action.status is not None and action.status.trace is not None:
             _LOG.error("connector %s failed: %s", action.name, action.status.trace)
         if action.status is None:
-            await self._statuses.forget_topics(action.name)
-        await self._statuses.show_connector(action.name, action.status, self._version(action.name))
+            self._statuses.forget_topics(action.name)
+        self._statuses.show_connector(action.name, action.status, self._version(action.name))
 
     def _version(self, name: str) -> str | None:
         config = self._herder.config.connectors.get(name)

@@ -21,6 +21,7 @@ from connect.api import (
     SinkTask,
     SourceTask,
 )
+from connect.api.java_regex import compile_java
 from connect.runtime.client_overrides import client_settings, sink_client_id
 from connect.runtime.config import WorkerConfig
 from connect.runtime.config_providers import ConfigResolver
@@ -129,7 +130,8 @@ class _Builder:
             before_commit = letters.flush
         consumer, batch = self._consumer()
         settings = SinkSettings(
-            [f"^{common.topics_regex}$"] if common.topics_regex else common.topics,
+            common.topics,
+            compile_java(common.topics_regex) if common.topics_regex else None,
             batch,
             self._worker.offset_flush_interval_ms / 1000,
         )

@@ -24,7 +24,7 @@ class TaskEvents(Protocol):
 
     def on_paused(self, task: TaskId) -> None: ...
 
-    async def on_topic(self, task: TaskId, topic: str) -> None: ...
+    def on_topic(self, task: TaskId, topic: str) -> None: ...
 
 
 class TaskProcess:
@@ -106,16 +106,16 @@ class TaskProcess:
             if not line:
                 return
             silent = 0
-            await self._take(json.loads(line))
+            self._take(json.loads(line))
 
-    async def _take(self, message: Mapping[str, Any]) -> None:
+    def _take(self, message: Mapping[str, Any]) -> None:
         kind = message["type"]
         if kind == "running":
             self._events.on_running(self.task)
         elif kind == "paused":
             self._events.on_paused(self.task)
         elif kind == "topic":
-            await self._events.on_topic(self.task, message["topic"])
+            self._events.on_topic(self.task, message["topic"])
         elif kind == "failed":
             self._trace = message["trace"]
         elif kind == "heartbeat":

@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from connect.api import ConfigError, ConnectError
+from connect.api.java_regex import compile_java
 
 PREFIX: Final = "topic.creation."
 _TIMEOUT_S: Final = 60.0
@@ -74,9 +75,9 @@ def _patterns(name: str, text: str | None) -> list[re.Pattern[str]]:
     if text is None:
         raise ConfigError(f'Missing required configuration "{name}" which has no default value.')
     try:
-        return [re.compile(part.strip()) for part in text.split(",") if part.strip()]
-    except re.error as exc:
-        raise ConfigError.invalid(name, text, f"not a regular expression: {exc}") from exc
+        return [compile_java(part.strip()) for part in text.split(",") if part.strip()]
+    except ValueError as exc:
+        raise ConfigError.invalid(name, text, str(exc)) from None
 
 
 class TopicCreator:

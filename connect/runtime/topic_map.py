@@ -18,6 +18,8 @@ from connect.api import ConnectError
 
 _LOG = logging.getLogger(__name__)
 _POLL_MS = 1_000
+_RETRY_S = 1.0
+_STOP_S = 1.0
 
 OnRecord = Callable[[str, Any], None]
 
@@ -37,7 +39,11 @@ class TopicMap:
         self._consumer: aiokafka.AIOKafkaConsumer | None = None
         self._positions: dict[aiokafka.TopicPartition, int] = {}
         self._waiting: list[tuple[dict[aiokafka.TopicPartition, int], asyncio.Future[None]]] = []
-        self._follower: asyncio.Task[None] | None = None
+        self._unposted: dict[str, Any] = {}
+        self._to_post = asyncio.Event()
+        self._all_posted = asyncio.Event()
+        self._all_posted.set()
+        self._jobs: list[asyncio.Task[None]] = []
         self.failure: Exception | None = None
 
     async def start(self, producer: aiokafka.AIOKafkaProducer, probe: aiokafka.AIOKafkaConsumer) -> None:
@@ -61,14 +67,18 @@ class TopicMap:
             raise ConnectError(f"topic {self.topic} does not exist")
         for partition in partitions:
             self._positions[partition] = await consumer.position(partition)
-        self._follower = asyncio.create_task(self._follow(), name=f"follow {self.topic}")
+        self._jobs = [asyncio.create_task(self._follow()), asyncio.create_task(self._post_all())]
         await self.barrier()
 
     async def stop(self) -> None:
-        if self._follower is not None:
-            self._follower.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._follower
+        """Write what was posted, if Kafka takes it in a moment, and end."""
+        if self._jobs:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_S):
+                    await self._all_posted.wait()
+        for job in self._jobs:
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
         if self._consumer is not None:
             await self._consumer.stop()
         self._fail_waiting(ConnectError("the worker is stopping"))
@@ -80,26 +90,43 @@ class TopicMap:
         await self._reach(ends)
 
     async def put(self, key: str, value: Any) -> None:
-        """Write one record and wait until it has been read back. Value None deletes the key."""
-        written = await (await self._send(key, value))
-        await self._reach({aiokafka.TopicPartition(written.topic, written.partition): written.offset + 1})
+        """Write one record and wait until it has been read back. Value None deletes the key.
 
-    async def post(self, key: str, value: Any) -> None:
-        """Write one record without waiting for it; order is kept, a failure is logged."""
-        (await self._send(key, value)).add_done_callback(self._log_failure)
-
-    async def _send(self, key: str, value: Any) -> "asyncio.Future[Any]":
-        assert self._producer is not None, "start first"
-        data = None if value is None else orjson.dumps(value)
+        Raises `ConnectError` when Kafka does not take it in aiokafka's request timeout.
+        """
         try:
-            sent: asyncio.Future[Any] = await self._producer.send(self.topic, data, key.encode())
+            written = await self._write(key, value)
         except KafkaError as exc:
             raise ConnectError(f"could not write {key} to topic {self.topic}: {exc}") from exc
-        return sent
+        await self._reach({aiokafka.TopicPartition(written.topic, written.partition): written.offset + 1})
 
-    def _log_failure(self, sent: "asyncio.Future[Any]") -> None:
-        if not sent.cancelled() and (exc := sent.exception()) is not None:
-            _LOG.error("could not write to topic %s: %s", self.topic, exc)
+    def post(self, key: str, value: Any) -> None:
+        """Have one record written soon: the newest value of each key, tried until Kafka takes it."""
+        self._unposted.pop(key, None)
+        self._unposted[key] = value
+        self._to_post.set()
+        self._all_posted.clear()
+
+    async def _write(self, key: str, value: Any) -> Any:
+        assert self._producer is not None, "start first"
+        data = None if value is None else orjson.dumps(value)
+        return await self._producer.send_and_wait(self.topic, data, key.encode())
+
+    async def _post_all(self) -> None:
+        while True:
+            await self._to_post.wait()
+            self._to_post.clear()
+            while self._unposted:
+                key, value = next(iter(self._unposted.items()))
+                try:
+                    await self._write(key, value)
+                except KafkaError as exc:
+                    _LOG.warning("topic %s: %s is written later: %s", self.topic, key, exc)
+                    await asyncio.sleep(_RETRY_S)
+                else:
+                    if self._unposted.get(key) is value:
+                        del self._unposted[key]
+            self._all_posted.set()
 
     async def _reach(self, ends: Mapping[aiokafka.TopicPartition, int]) -> None:
         if self.failure is not None:
@@ -114,14 +141,15 @@ class TopicMap:
         return all(self._positions[partition] >= end for partition, end in ends.items())
 
     async def _follow(self) -> None:
-        try:
-            while True:
+        while True:
+            try:
                 await self._read()
-        except KafkaError as exc:
-            self.failure = ConnectError(f"reading topic {self.topic} failed: {exc}")
-            self.failure.__cause__ = exc
-            _LOG.error("%s", self.failure)
-            self._fail_waiting(self.failure)
+                self.failure = None
+            except KafkaError as exc:
+                self.failure = ConnectError(f"reading topic {self.topic} failed: {exc}")
+                _LOG.error("%s", self.failure)
+                self._fail_waiting(self.failure)
+                await asyncio.sleep(_RETRY_S)
 
     async def _read(self) -> None:
         assert self._consumer is not None, "start first"
@@ -150,7 +178,10 @@ class TopicMap:
                 self.topic, record.partition, record.offset, exc,
             )  # fmt: skip
             return
-        self._on_record(key, value)
+        try:
+            self._on_record(key, value)
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:
+            _LOG.warning("topic %s: the value of %s is not what it should be: %r", self.topic, key, exc)
 
     def _fail_waiting(self, exc: Exception) -> None:
         for _, done in self._waiting:

@@ -76,9 +76,7 @@ class Worker(Operations):
         described = asyncio.create_task(self._catalog.load())
         try:
             self._cluster_id = await prepare_internal_topics(self._worker, self._client)
-            self._producer = aiokafka.AIOKafkaProducer(
-                **self._client, acks="all", enable_idempotence=True, linger_ms=0
-            )
+            self._producer = aiokafka.AIOKafkaProducer(**self._client, acks="all", linger_ms=0)
             await self._producer.start()
             self._probe = aiokafka.AIOKafkaConsumer(**self._client)
             await self._probe.start()
@@ -86,7 +84,7 @@ class Worker(Operations):
             await asyncio.gather(*(store.map.start(self._producer, self._probe) for store in stores))
             await described
             await self._learn_connectors()
-            await self._forget_leftovers()
+            self._forget_leftovers()
         finally:
             described.cancel()
         self._supervisor.start()
@@ -126,15 +124,15 @@ class Worker(Operations):
             except ConnectError as exc:
                 _LOG.warning("connector class %s cannot be used: %s", class_name, exc)
 
-    async def _forget_leftovers(self) -> None:
+    def _forget_leftovers(self) -> None:
         """Statuses of what was deleted while this worker was not looking."""
         connectors = self._herder.config.connectors
         for task in self._statuses.tasks:
             if task.task >= len(self._herder.config.tasks.get(task.connector, ())):
-                await self._statuses.show_task(task, None, None)
+                self._statuses.show_task(task, None, None)
         for name in self._statuses.connectors - connectors.keys():
-            await self._statuses.forget_topics(name)
-            await self._statuses.show_connector(name, None, None)
+            self._statuses.forget_topics(name)
+            self._statuses.show_connector(name, None, None)
 
 
 def _worker_id(worker: WorkerConfig) -> str:

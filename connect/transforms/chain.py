@@ -134,7 +134,10 @@ def _step(
 ) -> Step:
     """The transform, applied only where its predicate says so."""
     prefix = f"transforms.{alias}."
-    config = _StepConfig.parse(_settings(properties, prefix))
+    try:
+        config = _StepConfig.parse(_settings(properties, prefix))
+    except ConfigError as exc:
+        raise ConfigError(f"{prefix[:-1]}: {exc}") from None
     if config.predicate is None:
         if config.negate:
             why = f"there is no config '{prefix}predicate' defining a predicate to be negated"

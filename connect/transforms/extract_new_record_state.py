@@ -103,19 +103,37 @@ class _Reference(NamedTuple):
             return cls(None, field, name)
         return cls("transaction" if field in _TRANSACTION_FIELDS else "source", field, name)
 
-    def schema_in(self, envelope: Schema) -> Schema | None:
-        """The field's schema, nullable and without default; None if there is no such field."""
+    def found_in(self, envelope: Schema) -> "_Added | None":
+        """What to add; None if the events have no such field."""
         around: Schema | None = envelope
         if self.struct is not None:
             struct = envelope.field(self.struct)
             around = None if struct is None else struct.schema
         found = None if around is None else around.field(self.field)
-        return None if found is None else found.schema.as_optional().with_default(None)
+        if found is None:
+            return None
+        # Debezium leaves what is at its default out of `source`, and then finds null there.
+        unset = found.schema.default if self.struct == "source" else None
+        return _Added(self, found.schema.as_optional().with_default(None), unset)
+
+
+class _Added(NamedTuple):
+    """A field to add, with its schema; the value `unset` is told as null."""
+
+    reference: _Reference
+    schema: Schema
+    unset: Any
+
+    @property
+    def name(self) -> str:
+        return self.reference.new_name
 
     def read(self, event: Mapping[str, Any]) -> Any:
-        """The field's value in an event; null where a struct on the way is null."""
-        around: Any = event if self.struct is None else event.get(self.struct)
-        return None if around is None else around.get(self.field)
+        """Its value in an event; null where a struct on the way is null."""
+        struct, field, _ = self.reference
+        around: Any = event if struct is None else event.get(struct)
+        value = None if around is None else around.get(field)
+        return None if value == self.unset else value
 
 
 class _Plan(NamedTuple):
@@ -123,8 +141,8 @@ class _Plan(NamedTuple):
 
     row: Schema
     out: Schema
-    fields: list[_Reference]
-    headers: list[tuple[_Reference, Schema]]
+    fields: list[_Added]
+    headers: list[_Added]
 
 
 class ExtractNewRecordState(Transform[R]):
@@ -156,7 +174,7 @@ class ExtractNewRecordState(Transform[R]):
         row = event.get("before") if is_delete else event["after"]
         changes: dict[str, Any] = {}
         if plan.headers:
-            added = [Header(ref.new_name, kind, ref.read(event)) for ref, kind in plan.headers]
+            added = [Header(header.name, header.schema, header.read(event)) for header in plan.headers]
             changes["headers"] = [*record.headers, *added]
         if self._config.route_by_field:
             changes["topic"] = self._topic(row)
@@ -166,8 +184,8 @@ class ExtractNewRecordState(Transform[R]):
         unwrapped = copy_of(plan.row, row, self._config.null_as_default)
         if self._rewrites:
             unwrapped[_DELETED] = "true" if is_delete else "false"
-        for ref in plan.fields:
-            unwrapped[ref.new_name] = ref.read(event)
+        for field in plan.fields:
+            unwrapped[field.name] = field.read(event)
         changed = record.replace(value_schema=plan.out, value=unwrapped, **changes)
         return (
             changed if self._config.drop_header is None else self._dropped(changed, self._config.drop_header)
@@ -181,19 +199,18 @@ class ExtractNewRecordState(Transform[R]):
         fields = [(field.name, field.schema) for field in row.fields]
         if self._rewrites:
             fields.append((_DELETED, OPTIONAL_STRING))
-        known = [(ref, ref.schema_in(envelope)) for ref in self._fields]
-        fields += [(ref.new_name, schema) for ref, schema in known if schema is not None]
+        added = self._found(self._fields, envelope)
+        fields += [(field.name, field.schema) for field in added]
         names = [name for name, _ in fields]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise DataError(f"Cannot create field because of field name duplication {twice}")
-        headers = [(ref, ref.schema_in(envelope)) for ref in self._headers]
-        return _Plan(
-            row,
-            like(row, fields),
-            [ref for ref, schema in known if schema is not None],
-            [(ref, schema) for ref, schema in headers if schema is not None],
-        )
+        return _Plan(row, like(row, fields), added, self._found(self._headers, envelope))
+
+    @staticmethod
+    def _found(references: Sequence[_Reference], envelope: Schema) -> list[_Added]:
+        found = [reference.found_in(envelope) for reference in references]
+        return [added for added in found if added is not None]
 
     def _topic(self, row: Mapping[str, Any] | None) -> str:
         topic = None if row is None else row.get(self._config.route_by_field)

@@ -7,7 +7,7 @@ from typing import Any
 
 from connect.api import Config, DataError, Importance, Schema, SchemaType, setting
 from connect.api.decimals import scale_of
-from connect.api.schemas import DATE, DECIMAL, TIME, TIMESTAMP
+from connect.api.schemas import DATE, DECIMAL, STRING, TIME, TIMESTAMP
 from connect.transforms.base import (
     OnKey,
     OnValue,
@@ -18,7 +18,9 @@ from connect.transforms.base import (
     require_map,
     require_struct,
 )
+from connect.transforms.cast import caster
 
+_NUMBERS: Mapping[type, SchemaType] = {int: SchemaType.INT64, float: SchemaType.FLOAT64}
 _PURPOSE = "mask fields"
 _NEUTRAL: Mapping[type, Any] = {
     bool: False, int: 0, float: 0.0, str: "", Decimal: Decimal(0), datetime: datetime(1970, 1, 1, tzinfo=UTC),
@@ -80,9 +82,14 @@ class MaskField(SidedTransform[R]):
         is_time = schema is not None and schema.name in (DATE, TIME, TIMESTAMP)
         if kind not in (int, float, str, Decimal) or is_time:
             raise DataError(f"Cannot mask value of type {_type_name(schema, value)} with custom replacement.")
+        if kind is str:
+            return replacement
         try:
-            return kind(replacement)
-        except (ValueError, InvalidOperation):
+            if kind is Decimal:
+                return Decimal(replacement)
+            target = schema.type if schema is not None else _NUMBERS[kind]
+            return caster(STRING, target)(replacement)
+        except (DataError, InvalidOperation):
             raise DataError(
                 f"Unable to convert {replacement} ({_type_name(schema, value)}) to number"
             ) from None

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 
 from connect.api import Config, Predicate, setting
-from connect.api.java_regex import compile_java
+from connect.api.java_regex import compile_java, regex_error
 from connect.transforms.base import R
-from connect.transforms.regex_router import check_regex
 from connect.version import __version__
 
 _EMPTY = "String must be non-empty"
@@ -15,7 +14,7 @@ class TopicNameMatchesConfig(Config):
     """Settings of TopicNameMatches."""
 
     pattern: str = setting(
-        "pattern", check=lambda value: check_regex(value) if value else _EMPTY,
+        "pattern", check=lambda value: regex_error(value) if value else _EMPTY,
         doc="A Java regular expression for matching against the name of a record's topic.",
     )  # fmt: skip
 

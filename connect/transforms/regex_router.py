@@ -3,27 +3,18 @@
 from collections.abc import Iterable, Mapping
 
 from connect.api import Config, ConfigError, FieldError, Importance, Transform, setting
-from connect.api.java_regex import compile_java, java_replacement
+from connect.api.java_regex import compile_java, java_replacement, regex_error
 from connect.transforms.base import R
 from connect.version import __version__
 
 _TOPICS_MAX = 1024
 
 
-def check_regex(pattern: str) -> str | None:
-    """What is wrong with a Java regular expression."""
-    try:
-        compile_java(pattern)
-    except ValueError as exc:
-        return str(exc)
-    return None
-
-
 class RegexRouterConfig(Config):
     """Settings of RegexRouter."""
 
     regex: str = setting(
-        "regex", importance=Importance.HIGH, check=check_regex, doc="Regular expression to use for matching."
+        "regex", importance=Importance.HIGH, check=regex_error, doc="Regular expression to use for matching."
     )
     replacement: str = setting("replacement", importance=Importance.HIGH, doc="Replacement string.")
 

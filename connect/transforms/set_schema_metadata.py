@@ -12,7 +12,10 @@ from connect.transforms.base import (
     SidedTransform,
     copy_of,
     null_as_default_setting,
+    require_struct,
 )
+
+_PURPOSE = "updating schema metadata"
 
 
 class SetSchemaMetadataConfig(Config):
@@ -44,10 +47,10 @@ class SetSchemaMetadata(SidedTransform[R]):
         if schema is None:
             if value is None:
                 return record
-            raise DataError("Schema required for [updating schema metadata]")
+            raise DataError(f"Schema required for [{_PURPOSE}]")
         renamed = self._renamed(schema)
         if value is not None:
-            value = copy_of(schema, value, self._null_as_default)
+            value = copy_of(schema, require_struct(schema, value, _PURPOSE), self._null_as_default)
         return self.renewed(record, renamed, value)
 
     def _make_renamed(self, schema: Schema) -> Schema:

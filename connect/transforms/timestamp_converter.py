@@ -16,7 +16,7 @@ from connect.api import (
     SchemaType,
     setting,
 )
-from connect.api.java_patterns import MS_PER_DAY, JavaPattern
+from connect.api.java_patterns import MS_PER_DAY, JavaPattern, epoch_ms_of
 from connect.api.per_schema import PerSchema
 from connect.api.schemas import DATE, INT64, STRING, TIME, TIMESTAMP
 from connect.transforms.base import (
@@ -185,7 +185,7 @@ class TimestampConverter(SidedTransform[R]):
             whole = abs(value) // _PER_MS[self._precision]
             return int(whole if value >= 0 else -whole)
         if isinstance(value, datetime):
-            return (value - _EPOCH) // timedelta(milliseconds=1)
+            return epoch_ms_of(value)
         return int(value)
 
     def _parsed(self, text: str) -> int:

@@ -76,16 +76,18 @@ SELECT a.attname, a.atttypid::bigint, a.atttypmod, a.attnotnull OR (t.typtype = 
   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
  WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 """
-# The primary key; where there is none, the first unique index whose columns are all NOT NULL.
+# The primary key; where there is none, the first unique index whose columns are all NOT NULL. An index
+# that is the replica identity comes before them, as a delete tells only its columns.
 _KEY: Final = """
 SELECT array_agg(a.attname::text ORDER BY k.place)
   FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, place)
   JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
   JOIN pg_class c ON c.oid = i.indexrelid
- WHERE i.indrelid = %s AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL AND k.place <= i.indnkeyatts
- GROUP BY i.indexrelid, i.indisprimary, c.relname
+ WHERE i.indrelid = %s AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL
+   AND k.place <= i.indnkeyatts
+ GROUP BY i.indexrelid, i.indisprimary, i.indisreplident, c.relname
 HAVING i.indisprimary OR bool_and(a.attnotnull)
- ORDER BY i.indisprimary DESC, c.relname LIMIT 1
+ ORDER BY i.indisreplident DESC, i.indisprimary DESC, c.relname LIMIT 1
 """
 _TYPE: Final = """
 SELECT typname, typtype, CASE WHEN typcategory = 'A' AND typelem <> 0 THEN typelem::bigint ELSE 0 END,

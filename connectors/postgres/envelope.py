@@ -17,11 +17,13 @@ _SNAPSHOT: Final = Schema(
 )
 SOURCE: Final = struct(
     {
-        "version": connect.STRING, "connector": connect.STRING, "name": connect.STRING, "ts_ms": connect.INT64,
+        "version": connect.STRING, "connector": connect.STRING, "name": connect.STRING,
+        "ts_ms": connect.INT64,
         "snapshot": _SNAPSHOT, "db": connect.STRING, "sequence": connect.OPTIONAL_STRING,
         "ts_us": connect.OPTIONAL_INT64, "ts_ns": connect.OPTIONAL_INT64, "schema": connect.STRING,
         "table": connect.STRING, "txId": connect.OPTIONAL_INT64, "lsn": connect.OPTIONAL_INT64,
-        "xmin": connect.OPTIONAL_INT64, "origin": connect.OPTIONAL_STRING, "origin_lsn": connect.OPTIONAL_INT64,
+        "xmin": connect.OPTIONAL_INT64, "origin": connect.OPTIONAL_STRING,
+        "origin_lsn": connect.OPTIONAL_INT64,
     },
     name="io.debezium.connector.postgresql.Source", version=1,
 )  # fmt: skip

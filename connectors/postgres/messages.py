@@ -37,8 +37,8 @@ class MessageRecords:
             name="io.debezium.connector.postgresql.Message", version=1,
         )  # fmt: skip
         self._value_schema = struct(
-            {"op": connect.STRING, "ts_ms": connect.OPTIONAL_INT64, "source": SOURCE, "transaction": TRANSACTION,
-             "message": message},
+            {"op": connect.STRING, "ts_ms": connect.OPTIONAL_INT64, "source": SOURCE,
+             "transaction": TRANSACTION, "message": message},
             name="io.debezium.connector.postgresql.MessageValue", version=1,
         )  # fmt: skip
         self._decode_key, self._decode_value = decoder(_KEY_SCHEMA), decoder(self._value_schema)
@@ -55,6 +55,6 @@ class MessageRecords:
         )
         return SourceRecord(
             self._source_partition, offset, self._topic, JsonPayload(value.encode(), self._decode_value),
-            value_schema=self._value_schema, key=JsonPayload(f'{{"prefix":{shown}}}'.encode(), self._decode_key),
-            key_schema=_KEY_SCHEMA,
+            value_schema=self._value_schema,
+            key=JsonPayload(f'{{"prefix":{shown}}}'.encode(), self._decode_key), key_schema=_KEY_SCHEMA,
         )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from connect.api import Header, JsonPayload, SourceRecord
 from connect.api import schemas as connect
@@ -14,6 +14,17 @@ CREATE, UPDATE, DELETE, READ, TRUNCATE = "c", "u", "d", "r", "t"
 _NULL: Final = "null"
 
 
+class Change(NamedTuple):
+    """What the records of one change share. `offset` goes to the last of them, `unfinished` to those before
+    it: a restart must not skip the rest."""
+
+    plan: TablePlan
+    source: str
+    tail: str
+    offset: Mapping[str, Any]
+    unfinished: Mapping[str, Any]
+
+
 class RecordMaker:
     """Makes records for one task. All records share the source partition and the context headers."""
 
@@ -21,8 +32,8 @@ class RecordMaker:
         self.source_partition = {"server": config.topic_prefix}
         self._tombstones = config.tombstones_on_delete
         context = {
-            "connectorLogicalName": config.topic_prefix, "taskId": str(task_id), "connectorName": "postgresql",
-            "runId": str(uuid.uuid4()),
+            "connectorLogicalName": config.topic_prefix, "taskId": str(task_id),
+            "connectorName": "postgresql", "runId": str(uuid.uuid4()),
         } if config.extended_headers else {}  # fmt: skip
         self._headers = tuple(
             Header(f"__debezium.context.{name}", connect.STRING, value) for name, value in context.items()
@@ -30,61 +41,58 @@ class RecordMaker:
 
     def present(
         self, op: str, plan: TablePlan, row: Sequence[str], source: str, tail: str, offset: Mapping[str, Any]
-    ) -> SourceRecord:  # fmt: skip
-        """A row that is there now: READ in a snapshot, CREATE by an insert. Nearly all records are made here."""
+    ) -> SourceRecord:
+        """A row that is there now: READ in a snapshot, CREATE by an insert. Most records are made here."""
         text = event(op, _NULL, plan.row(row), source, tail)
+        if plan.has_defaults:
+            value = plan.value_payload(text, None, row)
+        else:
+            value = JsonPayload(text.encode(), plan.decode_value)
         return SourceRecord(
-            self.source_partition, offset, plan.topic,
-            plan.value_payload(text, None, row) if plan.has_defaults else JsonPayload(text.encode(), plan.decode_value),
-            value_schema=plan.value_schema, key=plan.key_payload(plan.key(row)) if plan.key is not None else None,
+            self.source_partition, offset, plan.topic, value, value_schema=plan.value_schema,
+            key=plan.key_payload(plan.key(row)) if plan.key is not None else None,
             key_schema=plan.key_schema, headers=self._headers,
         )  # fmt: skip
 
     def update(
-        self, plan: TablePlan, old: Sequence[str] | None, key_only: bool, new: Sequence[str], source: str, tail: str,
-        offset: Mapping[str, Any], unfinished: Mapping[str, Any],
-    ) -> list[SourceRecord]:  # fmt: skip
-        """An update, or delete and insert where the key has changed.
-
-        `offset` goes to the last record, `unfinished` to those before it: a restart must not skip the rest.
-        """
+        self, change: Change, old: Sequence[str] | None, key_only: bool, new: Sequence[str]
+    ) -> list[SourceRecord]:
+        """An update, or delete and insert where the key has changed."""
+        plan = change.plan
         key = plan.key(new) if plan.key else None
         old_key = plan.key(old) if plan.key and old is not None else key
         if old is not None and key is not None and old_key is not None and old_key != key:
-            return self._moved(plan, old, key_only, new, source, tail, offset, unfinished, old_key, key)
+            return self._moved(change, old, old_key, key_only, new, key)
         before = None if key_only else old
         shown = _NULL if before is None else plan.row(before)
-        value = plan.value_payload(event(UPDATE, shown, plan.row(new), source, tail), before, new)
-        return [self._record(plan, key, value, offset)]
+        text = event(UPDATE, shown, plan.row(new), change.source, change.tail)
+        return [self._record(plan, key, plan.value_payload(text, before, new), change.offset)]
 
     def _moved(
-        self, plan: TablePlan, old: Sequence[str], key_only: bool, new: Sequence[str], source: str, tail: str,
-        offset: Mapping[str, Any], unfinished: Mapping[str, Any], old_key: str, key: str,
-    ) -> list[SourceRecord]:  # fmt: skip
+        self, change: Change, old: Sequence[str], old_key: str, key_only: bool, new: Sequence[str], key: str
+    ) -> list[SourceRecord]:
+        plan = change.plan
         newkey = (Header("__debezium.newkey", plan.key_schema, plan.key_payload(key).value()),)
         oldkey = (Header("__debezium.oldkey", plan.key_schema, plan.key_payload(old_key).value()),)
-        records = self.delete(plan, old, key_only, source, tail, unfinished, unfinished, newkey)
-        value = plan.value_payload(event(CREATE, _NULL, plan.row(new), source, tail), None, new)
-        records.append(self._record(plan, key, value, offset, oldkey))
+        records = self.delete(change._replace(offset=change.unfinished), old, key_only, newkey)
+        text = event(CREATE, _NULL, plan.row(new), change.source, change.tail)
+        records.append(self._record(plan, key, plan.value_payload(text, None, new), change.offset, oldkey))
         return records
 
     def delete(
-        self, plan: TablePlan, old: Sequence[str], key_only: bool, source: str, tail: str, offset: Mapping[str, Any],
-        unfinished: Mapping[str, Any], headers: tuple[Header, ...] = (),
-    ) -> list[SourceRecord]:  # fmt: skip
-        """A delete and its tombstone; `offset` goes to the last record, `unfinished` to one before it."""
+        self, change: Change, old: Sequence[str], key_only: bool, headers: tuple[Header, ...] = ()
+    ) -> list[SourceRecord]:
+        """A delete and its tombstone."""
+        plan = change.plan
         before = plan.fill_absent(old) if key_only else old
-        value = plan.value_payload(event(DELETE, plan.row(before), _NULL, source, tail), before, None)
+        text = event(DELETE, plan.row(before), _NULL, change.source, change.tail)
+        value = plan.value_payload(text, before, None)
         key = plan.key(old) if plan.key else None
         if not self._tombstones:
-            return [self._record(plan, key, value, offset, headers)]
-        return [
-            self._record(plan, key, value, unfinished, headers),
-            SourceRecord(
-                self.source_partition, offset, plan.topic, None, key=plan.key_payload(key) if key else None,
-                key_schema=plan.key_schema, headers=headers + self._headers,
-            ),
-        ]  # fmt: skip
+            return [self._record(plan, key, value, change.offset, headers)]
+        tombstone = self._record(plan, key, None, change.offset, headers)
+        tombstone.value_schema = None
+        return [self._record(plan, key, value, change.unfinished, headers), tombstone]
 
     def truncate(self, plan: TablePlan, source: str, tail: str, offset: Mapping[str, Any]) -> SourceRecord:
         value = plan.value_payload(event(TRUNCATE, _NULL, _NULL, source, tail), None, None)

@@ -1,7 +1,8 @@
 """The replication slot and the publication: looked up, made, and explained when they are not right."""
 
+import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg import errors
@@ -13,7 +14,9 @@ from connectors.postgres.connection import ReplicationConnection, quote_name
 from connectors.postgres.filters import Filters
 from connectors.postgres.offsets import Lsn, Position, parse_lsn, show_lsn
 
-_SLOT = """
+_DROP_TIMEOUT_S: Final = 5.0
+_DROP_RETRY_S: Final = 0.02
+_SLOT: Final = """
 SELECT plugin, database, active_pid, confirmed_flush_lsn::text, restart_lsn::text, wal_status
   FROM pg_replication_slots WHERE slot_name = %s
 """
@@ -25,7 +28,7 @@ class LostWalError(ConnectError):
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A slot as the server knows it. `confirmed_lsn`: transactions that committed before it are not sent again."""
+    """A slot as the server knows it; transactions that committed before `confirmed_lsn` do not come again."""
 
     confirmed_lsn: Lsn
     active_pid: int | None
@@ -47,22 +50,37 @@ def find_slot(connection: psycopg.Connection[Any], config: PostgresSourceConfig)
     plugin, database, active_pid, confirmed, restart, wal_status = row
     name = config.slot_name
     if plugin != config.plugin_name or database != config.dbname:
+        actual = f"plugin {plugin} in database {database}" if plugin else "physical replication"
         raise ConnectError(
-            f"replication slot {name} is for {f'plugin {plugin} in database {database}' if plugin else 'physical replication'}, "
-            f"not for {config.plugin_name} in {config.dbname}: set slot.name to another one, or drop it with "
-            f"{drop_statement(name)}"
+            f"replication slot {name} is for {actual}, not for {config.plugin_name} in {config.dbname}: "
+            f"set slot.name to another one, or drop it with {drop_statement(name)}"
         )
     if wal_status == "lost" or confirmed is None or restart is None:
         raise LostWalError(
-            f"replication slot {name} (confirmed at {confirmed}, restart at {restart}) has lost WAL that it needs, as the "
-            f"server's max_slot_wal_keep_size allows no more: drop it with {drop_statement(name)}, reset the "
-            "connector's offsets and start again with a snapshot"
+            f"replication slot {name} (confirmed at {confirmed}, restart at {restart}) has lost WAL that it "
+            f"needs, as the server's max_slot_wal_keep_size allows no more: drop it with "
+            f"{drop_statement(name)}, reset the connector's offsets and start again with a snapshot"
         )
     return Slot(parse_lsn(confirmed), active_pid)
 
 
 def drop_statement(slot: str) -> str:
     return f"SELECT pg_drop_replication_slot('{slot}');"
+
+
+def drop_slot(connection: psycopg.Connection[Any], slot: str) -> None:
+    """Drop the slot; a reader that has just gone is given some seconds to be noticed by the server."""
+    deadline = time.monotonic() + _DROP_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("SELECT pg_drop_replication_slot(%s)", (slot,))
+            return
+        except errors.UndefinedObject:
+            return
+        except errors.ObjectInUse:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(_DROP_RETRY_S)
 
 
 def create_slot(replication: ReplicationConnection, config: PostgresSourceConfig) -> NewSlot:
@@ -78,7 +96,8 @@ def create_slot(replication: ReplicationConnection, config: PostgresSourceConfig
         ) from exc
     except errors.ConfigurationLimitExceeded as exc:
         raise ConnectError(
-            f"{str(exc).strip()}: drop a slot that is not used, or raise max_replication_slots and restart the server"
+            f"{str(exc).strip()}: drop a slot that is not used, or raise max_replication_slots and restart "
+            "the server"
         ) from exc
     except (errors.InsufficientPrivilege, errors.FeatureNotSupported, errors.SyntaxError) as exc:
         raise ConnectError(
@@ -95,8 +114,9 @@ def lost_slot(config: PostgresSourceConfig, position: Position, current_lsn: str
     """The slot is gone although changes were read from it before."""
     return ConnectError(
         f"replication slot {config.slot_name} does not exist any more: the connector has read up to "
-        f"{show_lsn(position.lsn)} and the server is at {current_lsn}, so changes in between may be lost. Either set "
-        "snapshot.mode=when_needed, which reads the tables again, or reset the connector's offsets and start again"
+        f"{show_lsn(position.lsn)} and the server is at {current_lsn}, so changes in between may be lost. "
+        "Either set snapshot.mode=when_needed, which reads the tables again, or reset the connector's "
+        "offsets and start again"
     )
 
 
@@ -122,8 +142,9 @@ def prepare_publication(
     elif mode == "filtered":
         if row[0]:
             raise ConnectError(
-                f"publication {config.publication_name} is FOR ALL TABLES, which publication.autocreate.mode=filtered "
-                f"cannot change: run DROP PUBLICATION {name}; or set the mode to all_tables"
+                f"publication {config.publication_name} is FOR ALL TABLES, which "
+                "publication.autocreate.mode=filtered cannot change: "
+                f"run DROP PUBLICATION {name}; or set the mode to all_tables"
             )
         _run(connection, f"ALTER PUBLICATION {name} SET TABLE {tables};")
 
@@ -150,5 +171,6 @@ def _run(connection: psycopg.Connection[Any], statement: str) -> None:
         if isinstance(exc, psycopg.OperationalError):
             raise
         raise ConnectError(
-            f"{str(exc).strip()}: run this as a user who may: {statement} and set publication.autocreate.mode=disabled"
+            f"{str(exc).strip()}: run this as a user who may: {statement} and set "
+            "publication.autocreate.mode=disabled"
         ) from exc

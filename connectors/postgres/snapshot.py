@@ -2,14 +2,14 @@
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 import psycopg
 
-from connect.api import SourceRecord
+from connect.api import ConnectError, SourceRecord
 from connectors.postgres.catalog import Catalog, Table
 from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.connection import CopyReader, quote_name, start_copy
@@ -18,7 +18,7 @@ from connectors.postgres.filters import Filters
 from connectors.postgres.offsets import Lsn, snapshot_offset
 from connectors.postgres.plan import TablePlan
 from connectors.postgres.records import READ, RecordMaker
-from connectors.postgres.type_map import Encode, TypeMap
+from connectors.postgres.type_map import TypeMap
 
 _ESCAPE: Final = re.compile(r"\\(.)")
 # https://www.postgresql.org/docs/current/sql-copy.html, "Text Format"
@@ -49,8 +49,8 @@ class Snapshot:
     """Reads the tables once; give it a connection of its own."""
 
     def __init__(
-        self, config: PostgresSourceConfig, connection: psycopg.Connection[Any], filters: Filters, maker: RecordMaker,
-        batch_bytes_max: int,
+        self, config: PostgresSourceConfig, connection: psycopg.Connection[Any], filters: Filters,
+        maker: RecordMaker, batch_bytes_max: int,
     ) -> None:  # fmt: skip
         self._config = config
         self._connection = connection
@@ -74,7 +74,7 @@ class Snapshot:
             plan, reader = self._open(table)
             middle = markers.middle.block(plan.source_table, point.lsn)
             first = True
-            for rows in self._rows(plan.encoders, reader):
+            for rows in self._rows(plan, reader):
                 batch: list[SourceRecord] = []
                 tail = timestamps(time.time_ns())
                 if rows and first:
@@ -140,41 +140,42 @@ class Snapshot:
             wanted = ", ".join(quote_name(name) if name in present else "NULL" for name in names)
         return plan, start_copy(self._connection, f"COPY (SELECT {wanted} FROM {source}) TO STDOUT")
 
-    def _rows(self, encoders: Sequence[Encode | None], reader: CopyReader) -> Iterator[list[list[str]]]:
+    def _rows(self, plan: TablePlan, reader: CopyReader) -> Iterator[list[list[str]]]:
         """The rows as JSON fragments, in batches; an empty batch when the server takes long."""
         limit, bytes_max = self._config.max_batch_size, self._batch_bytes_max
-        receive = reader.receive
+        receive, encoders = reader.receive, plan.encoders
         steps = [(place, encode) for place, encode in enumerate(encoders) if encode is not None]
         rows: list[list[str]] = []
         size = 0
-        while True:
-            try:
+        try:
+            while True:
                 line = receive()
-            except EOFError:
-                yield rows
-                return
-            if line is None:
-                if rows:
+                if line is None:
+                    if rows:
+                        yield rows
+                        rows, size = [], 0
+                    elif not reader.wait(_WAIT_S):
+                        yield []
+                    continue
+                text = line.decode()
+                fields = text[:-1].split("\t") if encoders else []
+                if "\\" in text:
+                    fields = [
+                        "null" if field == _NULL_TEXT else encode(_unescape(field)) if encode else field
+                        for field, encode in zip(fields, encoders, strict=True)
+                    ]
+                else:
+                    for place, encode in steps:
+                        fields[place] = encode(fields[place])
+                rows.append(fields)
+                size += len(line) + _RECORD_OVERHEAD_BYTES
+                if len(rows) >= limit or size >= bytes_max:
                     yield rows
                     rows, size = [], 0
-                elif not reader.wait(_WAIT_S):
-                    yield []
-                continue
-            text = line.decode()
-            fields = text[:-1].split("\t") if encoders else []
-            if "\\" in text:
-                rows.append([
-                    "null" if field == _NULL_TEXT else encode(_unescape(field)) if encode else field
-                    for field, encode in zip(fields, encoders, strict=True)
-                ])  # fmt: skip
-            else:
-                for place, encode in steps:
-                    fields[place] = encode(fields[place])
-                rows.append(fields)
-            size += len(line) + _RECORD_OVERHEAD_BYTES
-            if len(rows) >= limit or size >= bytes_max:
-                yield rows
-                rows, size = [], 0
+        except EOFError:
+            yield rows
+        except ValueError as exc:
+            raise ConnectError(f"a row of {plan.table.full_name} cannot be read: {exc}") from exc
 
 
 def _unescape(field: str) -> str:

@@ -1,7 +1,7 @@
 """The task: snapshot, then stream, and back to where it was after any interruption."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -15,6 +15,8 @@ from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.connection import CopyReader, ReplicationConnection, connect
 from connectors.postgres.envelope import SourceBlocks
 from connectors.postgres.filters import Filters
+from connectors.postgres.heartbeat import Heartbeats
+from connectors.postgres.identity import set_identities
 from connectors.postgres.messages import MessageRecords
 from connectors.postgres.offsets import Lsn, Position, parse_lsn, read_offset, show_lsn
 from connectors.postgres.plan import TablePlan
@@ -23,6 +25,7 @@ from connectors.postgres.slots import (
     LostWalError,
     Slot,
     create_slot,
+    drop_slot,
     find_slot,
     lost_slot,
     prepare_publication,
@@ -33,6 +36,7 @@ from connectors.postgres.type_map import TypeMap
 
 _BATCH_BYTES: Final = 8 << 20
 _FIRST_RETRY_S: Final = 0.05
+_PAUSE_S: Final = 0.5
 _MESSAGES_SINCE: Final = 140000
 _NEVER: Final = ("no_data", "never")
 
@@ -58,6 +62,7 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         self._replication: ReplicationConnection | None = None
         self._stream: Stream | None = None
         self._started_snapshot = False
+        self._failures = 0
         self._batches = self._run()
 
     # --- the calls of the runtime
@@ -68,16 +73,22 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         except (psycopg.OperationalError, psycopg.InterfaceError, EOFError) as exc:
             self._disconnect()
             self._batches = self._run()
-            raise RetriableError(
-                f"connection to {self._config.hostname} lost or refused: {str(exc).strip()}"
-            ) from exc
+            raise self._lost_connection(exc) from exc
         except psycopg.Error as exc:
             raise ConnectError(f"PostgreSQL refused: {str(exc).strip()}") from exc
         if batch:
+            self._failures = 0
             self._last_offset = batch[-1].source_offset
         else:
             self._advance_when_idle()
         return batch
+
+    def _lost_connection(self, exc: Exception) -> ConnectError:
+        self._failures += 1
+        message = f"connection to {self._config.hostname} lost or refused: {str(exc).strip()}"
+        if 0 <= self._config.errors_max_retries < self._failures:
+            return ConnectError(f"{message}; errors.max.retries={self._config.errors_max_retries} is used up")
+        return RetriableError(message)
 
     def commit(self, offsets: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
         for _, offset in offsets:
@@ -91,7 +102,7 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         self._disconnect()
         if self._config.slot_drop_on_stop:
             with connect(self._config) as connection:
-                connection.execute("SELECT pg_drop_replication_slot(%s)", (self._config.slot_name,))
+                drop_slot(connection, self._config.slot_name)
 
     # --- what happens when
 
@@ -102,12 +113,12 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         position = read_offset(self._last_offset) if self._last_offset is not None else None
         slot = self._slot()
         if self._streams():
+            set_identities(self._connection, config, self._filters, catalog)
             prepare_publication(self._connection, config, self._filters, catalog)
             self._replication = ReplicationConnection(config)
         if self._wants_snapshot(position, slot):
             point = self._snapshot_point(slot)
-            if self._context.wait(config.snapshot_delay_ms / 1000):
-                return
+            yield from self._pause(config.snapshot_delay_ms / 1000)
             yield from self._read_snapshot(point)
             start, position = point.lsn, None
         elif position is not None:
@@ -120,10 +131,8 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
                 "snapshot finished; snapshot.mode=initial_only streams nothing", connector=config.topic_prefix
             )
             while True:
-                self._context.wait(config.poll_interval_ms / 1000)
-                yield []
-        if self._context.wait(config.streaming_delay_ms / 1000):
-            return
+                yield from self._pause(_PAUSE_S)
+        yield from self._pause(config.streaming_delay_ms / 1000)
         yield from self._read_stream(start, position, catalog)
 
     def _slot(self) -> Slot | None:
@@ -134,7 +143,7 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
             if self._config.snapshot_mode != "when_needed":
                 raise
             log.warning("the slot has lost WAL and is made anew", slot=self._config.slot_name)
-            connection.execute("SELECT pg_drop_replication_slot(%s)", (self._config.slot_name,))
+            drop_slot(connection, self._config.slot_name)
             return None
 
     def _check_position(self, position: Position, slot: Slot | None) -> None:
@@ -146,8 +155,9 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
             raise lost_slot(self._config, position, current)
         if position.lsn > parse_lsn(current):
             raise ConnectError(
-                f"the stored offset {show_lsn(position.lsn)} is ahead of the server, which is at {current}: it is "
-                "another server, or one restored from a backup. Reset the connector's offsets and start again"
+                f"the stored offset {show_lsn(position.lsn)} is ahead of the server, which is at {current}: "
+                "it is another server, or one restored from a backup. Reset the connector's offsets and "
+                "start again"
             )
 
     def _streams(self) -> bool:
@@ -161,7 +171,7 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
             return True
         if mode == "always" and not self._started_snapshot:
             return True
-        return mode == "when_needed" and slot is None
+        return slot is None and (mode == "when_needed" or self._config.slot_drop_on_stop)
 
     def _snapshot_point(self, slot: Slot | None) -> SnapshotPoint:
         """Where the snapshot stands.
@@ -189,41 +199,55 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         self, start: Lsn, resume: Position | None, catalog: Catalog
     ) -> Iterator[Sequence[SourceRecord]]:
         config = self._config
-        reader = self._start_streaming(start)
-        if reader is None:
-            return
+        reader = yield from self._start_streaming(start)
         log.info("streaming", connector=config.topic_prefix, slot=config.slot_name, lsn=show_lsn(start))
         stream = self._stream = Stream(
-            self._replication_connection(), reader, start, resume, _Plans(config, self._filters, catalog).plan,
-            self._maker, MessageRecords(config, self._filters, self._maker.source_partition), SourceBlocks(config), config,
+            self._replication_connection(), reader, start, resume,
+            _Plans(config, self._filters, catalog).plan, self._maker,
+            MessageRecords(config, self._filters, self._maker.source_partition), SourceBlocks(config), config,
         )  # fmt: skip
+        heartbeats = Heartbeats(config, self._maker.source_partition)
         while True:
-            yield stream.read(config.max_batch_size, self._batch_bytes, config.poll_interval_ms / 1000)
+            batch = stream.read(config.max_batch_size, self._batch_bytes, config.poll_interval_ms / 1000)
+            if heartbeats.due():
+                if config.heartbeat_action_query:
+                    self._ordinary_connection().execute(config.heartbeat_action_query.encode())
+                offset = stream.idle_offset() or (batch[-1].source_offset if batch else self._last_offset)
+                if offset is not None:
+                    batch.append(heartbeats.record(offset))
+            yield batch
 
-    def _start_streaming(self, start: Lsn) -> CopyReader | None:
-        """Take the slot; None when the task should stop meanwhile.
+    def _start_streaming(self, start: Lsn) -> Generator[Sequence[SourceRecord], None, CopyReader]:
+        """Take the slot.
 
         After a crash the server may not have noticed yet that the old connection is gone, which takes it
         some milliseconds, so the first tries follow quickly.
         """
         config = self._config
         options = [("proto_version", "1"), ("publication_names", _quoted_list(config.publication_name))]
-        if self._server_version() >= _MESSAGES_SINCE:
+        if self._ordinary_connection().info.server_version >= _MESSAGES_SINCE:
             options.append(("messages", "true"))
-        delay = _FIRST_RETRY_S
-        deadline = time.monotonic() + config.slot_max_retries * config.slot_retry_delay_ms / 1000
+        delay_s, longest_s = _FIRST_RETRY_S, config.slot_retry_delay_ms / 1000
+        deadline = time.monotonic() + config.slot_max_retries * longest_s
         while True:
             try:
                 return self._replication_connection().start(config.slot_name, show_lsn(start), options)
             except errors.ObjectInUse as exc:
                 if time.monotonic() >= deadline:
                     raise ConnectError(
-                        f"{str(exc).strip()}: another connector or tool reads from the slot {config.slot_name}. Stop it, "
-                        f"or give this connector a slot.name and publication.name of its own"
+                        f"{str(exc).strip()}: another connector or tool reads from the slot "
+                        f"{config.slot_name}. Stop it, or give this connector a slot.name and "
+                        "publication.name of its own"
                     ) from exc
-            if self._context.wait(delay):
-                return None
-            delay = min(delay * 2, config.slot_retry_delay_ms / 1000)
+            yield from self._pause(delay_s)
+            delay_s = min(delay_s * 2, longest_s)
+
+    def _pause(self, seconds: float) -> Iterator[Sequence[SourceRecord]]:
+        """Let the time pass in polls that return nothing, each soon enough for the runtime."""
+        while seconds > 0:
+            self._context.wait(min(seconds, _PAUSE_S))
+            seconds -= _PAUSE_S
+            yield []
 
     def _advance_when_idle(self) -> None:
         """Let the server forget WAL without captured changes, once all that was handed out is durable."""
@@ -239,14 +263,12 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         assert self._connection is not None
         return self._connection
 
-    def _server_version(self) -> int:
-        return self._ordinary_connection().info.server_version
-
     def _current_lsn(self) -> str:
         row = (
             self._ordinary_connection()
             .execute(
-                "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text"
+                "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() "
+                "ELSE pg_current_wal_lsn() END::text"
             )
             .fetchone()
         )

@@ -2,7 +2,7 @@
 
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 from connect.api import SourceRecord
@@ -13,7 +13,7 @@ from connectors.postgres.envelope import SourceBlocks, TransactionSource, timest
 from connectors.postgres.messages import SOURCE_TABLE, MessageRecords
 from connectors.postgres.offsets import Lsn, Position
 from connectors.postgres.plan import TablePlan
-from connectors.postgres.records import CREATE, RecordMaker
+from connectors.postgres.records import CREATE, Change, RecordMaker
 
 _XLOG_DATA, _KEEPALIVE = b"w"[0], b"k"[0]
 _XLOG_HEAD_BYTES: Final = 25
@@ -47,8 +47,9 @@ class Stream:
     """
 
     def __init__(
-        self, connection: ReplicationConnection, reader: CopyReader, start: Lsn, resume: Position | None, plan_of: PlanOf,
-        maker: RecordMaker, messages: MessageRecords, sources: SourceBlocks, config: PostgresSourceConfig,
+        self, connection: ReplicationConnection, reader: CopyReader, start: Lsn, resume: Position | None,
+        plan_of: PlanOf, maker: RecordMaker, messages: MessageRecords, sources: SourceBlocks,
+        config: PostgresSourceConfig,
     ) -> None:  # fmt: skip
         self._connection = connection
         self._reader = reader
@@ -64,7 +65,7 @@ class Stream:
         self._plans: dict[int, TablePlan | None] = {}
         self._commit_lsn = Lsn(resume.commit_lsn if resume else 0)
         self._confirmed = start
-        self._received = self._confirmed
+        self._received = Lsn(0)  # not before the server tells a position that no transaction spans
         self._begin: pgoutput.Begin | None = None
         self._last_commit_us = 0
         self._origin: tuple[str, int] | None = None
@@ -126,16 +127,14 @@ class Stream:
             return
         offset = self._at(lsn, _ROWS[kind], batch)
         source = (self._source or self._new_source()).block(plan.source_table, lsn)
-        if new is None:
-            assert old is not None  # a delete has an old row
-            batch += self._maker.delete(
-                plan, old, key_only, source, tail, offset, {**offset, "lsn_proc": lsn - 1}
-            )
-        elif kind == pgoutput.INSERT:
+        if kind == pgoutput.INSERT and new is not None:
             batch.append(self._maker.present(CREATE, plan, new, source, tail, offset))
-        else:
-            unfinished = offset if old is None else {**offset, "lsn_proc": lsn - 1}
-            batch += self._maker.update(plan, old, key_only, new, source, tail, offset, unfinished)
+            return
+        change = Change(plan, source, tail, offset, {**offset, "lsn_proc": lsn - 1})
+        if new is not None:
+            batch += self._maker.update(change, old, key_only, new)
+        elif old is not None:
+            batch += self._maker.delete(change, old, key_only)
 
     def _other(self, kind: int, lsn: int, message: bytes, tail: str, batch: list[SourceRecord]) -> None:
         if kind == pgoutput.BEGIN:
@@ -243,6 +242,13 @@ class Stream:
     def received(self) -> Lsn:
         """Every transaction that committed before it has been read from this stream."""
         return self._received
+
+    def idle_offset(self) -> dict[str, Any] | None:
+        """The offset after everything that has come, None in the middle of a transaction."""
+        if self._begin is not None or self._held or not self._received:
+            return None
+        lsn, ts_us = self._received, self._last_commit_us or time.time_ns() // 1000
+        return {"lsn_proc": lsn, "messageType": "COMMIT", "lsn_commit": lsn, "lsn": lsn, "ts_usec": ts_us}
 
     @property
     def holds_records(self) -> bool:

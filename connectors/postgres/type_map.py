@@ -53,7 +53,8 @@ _VARIABLE_SCALE: Final = connect.struct(
     name="io.debezium.data.VariableScaleDecimal", version=1, doc="Variable scaled decimal",
 )  # fmt: skip
 _POINT: Final = connect.struct(
-    {"x": connect.FLOAT64, "y": connect.FLOAT64, "wkb": connect.OPTIONAL_BYTES, "srid": connect.OPTIONAL_INT32},
+    {"x": connect.FLOAT64, "y": connect.FLOAT64, "wkb": connect.OPTIONAL_BYTES,
+     "srid": connect.OPTIONAL_INT32},
     name="io.debezium.data.geometry.Point", version=1, doc="Geometry (POINT)",
 )  # fmt: skip
 _SPARSE_VECTOR: Final = connect.struct(
@@ -380,7 +381,7 @@ def _vector_type(name: str, element: Schema) -> ColumnType:
 
 
 def numeric_typmod(typmod: int) -> tuple[int, int] | None:
-    """(precision, scale) of numeric(p,s), None for plain numeric; the scale may be negative (PostgreSQL 15)."""
+    """(precision, scale) of numeric(p,s), None for plain numeric; the scale may be negative."""
     if typmod < VARHDRSZ:
         return None
     value = typmod - VARHDRSZ

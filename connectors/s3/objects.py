@@ -12,10 +12,18 @@ from connectors.s3.store import Bucket
 PARTS_MAX: Final = 10_000  # S3's own limit
 
 
+class MemoryGauge:
+    """How many bytes all buffers that share it have in memory."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
 class Buffer:
     """A queue of bytes, in memory until `spill` moves it to a temporary file."""
 
-    def __init__(self) -> None:
+    def __init__(self, gauge: MemoryGauge) -> None:
+        self._gauge = gauge
         self._memory = bytearray()
         self._disk: IO[bytes] | None = None
         self._disk_start = 0
@@ -28,6 +36,7 @@ class Buffer:
     def append(self, data: bytes) -> None:
         if self._disk is None:
             self._memory += data
+            self._gauge.bytes += len(data)
         else:
             self._write(data)
         self.size += len(data)
@@ -44,6 +53,7 @@ class Buffer:
         self.size -= size
         if self._disk is None:
             del self._memory[:size]
+            self._gauge.bytes -= size
         elif self.size == 0:
             self.close()
         else:
@@ -54,14 +64,18 @@ class Buffer:
         if self._disk is None:
             self._disk, self._disk_start = tempfile.TemporaryFile(buffering=0), 0  # noqa: SIM115
             self._write(self._memory)
-            self._memory = bytearray()
+            self._free()
 
     def close(self) -> None:
         self.size = 0
-        self._memory = bytearray()
+        self._free()
         if self._disk is not None:
             self._disk.close()
             self._disk = None
+
+    def _free(self) -> None:
+        self._gauge.bytes -= len(self._memory)
+        self._memory = bytearray()
 
     def _write(self, data: bytes | bytearray) -> None:
         assert self._disk is not None
@@ -83,12 +97,14 @@ class GrowingObject:
     was done is not done twice.
     """
 
-    def __init__(self, bucket: Bucket, key: str, part_bytes: int, *, if_absent: bool) -> None:
+    def __init__(
+        self, bucket: Bucket, key: str, part_bytes: int, gauge: MemoryGauge, *, if_absent: bool
+    ) -> None:
         self.key = key
         self._bucket = bucket
         self._part_bytes = part_bytes
         self._if_absent = if_absent
-        self._buffer = Buffer()
+        self._buffer = Buffer(gauge)
         self._upload_id: str | None = None
         self._etags: list[str] = []
         self._is_complete = False

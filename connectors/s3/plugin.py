@@ -7,18 +7,9 @@ from connect.api import FieldError, SinkConnector
 from connect.version import __version__
 from connectors.s3.config import S3SinkConfig
 from connectors.s3.sink import S3SinkTask
-from connectors.s3.store import error_code, explain, make_client
+from connectors.s3.store import error_code, explain, make_client, setting_behind
 
 LOOK_TIMEOUT_S: Final = 5.0
-
-# Which setting to look at first, by S3's error code.
-_SETTINGS: Final[Mapping[str, str]] = {
-    "InvalidAccessKeyId": "aws.access.key.id",
-    "SignatureDoesNotMatch": "aws.secret.access.key",
-    "PermanentRedirect": "s3.region",
-    "301": "s3.region",
-    "AuthorizationHeaderMalformed": "s3.region",
-}
 
 
 class S3SinkConnector(SinkConnector[S3SinkConfig]):
@@ -33,19 +24,13 @@ class S3SinkConnector(SinkConnector[S3SinkConfig]):
 
     def check_connection(self, config: S3SinkConfig) -> Iterable[FieldError]:
         """Whether the bucket is there and the credentials are good."""
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+        from botocore.exceptions import BotoCoreError, ClientError
 
-        what = f"s3://{config.bucket}"
         try:
             # A list tells why it is refused, which a HEAD of the bucket does not.
             client = make_client(config, read_timeout_s=LOOK_TIMEOUT_S)
             client.list_objects_v2(Bucket=config.bucket, MaxKeys=1)
-        except ClientError as exc:
-            code = error_code(exc.response)
+        except (BotoCoreError, ClientError, ValueError) as exc:
             # Who may only write may not list.
-            if code not in ("AccessDenied", "403"):
-                yield FieldError(_SETTINGS.get(code, "s3.bucket.name"), str(explain(exc, what)))
-        except HTTPClientError as exc:
-            yield FieldError("store.url", str(explain(exc, what)))
-        except (BotoCoreError, ValueError) as exc:
-            yield FieldError("s3.bucket.name", str(explain(exc, what)))
+            if not isinstance(exc, ClientError) or error_code(exc.response) not in ("AccessDenied", "403"):
+                yield FieldError(setting_behind(exc), str(explain(exc, f"s3://{config.bucket}")))

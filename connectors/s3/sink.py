@@ -14,6 +14,7 @@ from connectors.s3.config import S3SinkConfig
 from connectors.s3.formats import format_for
 from connectors.s3.intake import Intake
 from connectors.s3.naming import Naming
+from connectors.s3.objects import MemoryGauge
 from connectors.s3.partitioners import partitioner_for
 from connectors.s3.rotation import RotationRules, Schedule
 from connectors.s3.store import Bucket
@@ -93,20 +94,15 @@ class S3SinkTask(SinkTask[S3SinkConfig]):
 
     def _bound_memory(self) -> None:
         """Send or spill the largest files while all together have too much in memory."""
-        waiting = self._waiting_bytes()
-        if waiting <= WAITING_BYTES_MAX:
+        gauge = self._plan.gauge
+        if gauge.bytes <= WAITING_BYTES_MAX:
             return
         files = [(writer, file) for writer in self._writers.values() for file in writer.files.values()]
         files.sort(key=lambda pair: pair[1].target.memory_bytes, reverse=True)
         for writer, file in files:
             writer.shrink(file)
-            if self._waiting_bytes() <= WAITING_BYTES_MAX:
+            if gauge.bytes <= WAITING_BYTES_MAX:
                 return
-
-    def _waiting_bytes(self) -> int:
-        return sum(
-            [file.target.memory_bytes for writer in self._writers.values() for file in writer.files.values()]
-        )
 
 
 def _by_partition(records: Sequence[SinkRecord]) -> Iterator[tuple[TopicPartition, list[SinkRecord]]]:
@@ -121,6 +117,7 @@ def _plan(context: SinkTaskContext, config: S3SinkConfig) -> FilePlan:
     return FilePlan(
         bucket=Bucket(config),
         part_bytes=config.part_bytes,
+        gauge=MemoryGauge(),
         format=format,
         naming=Naming.of(config, format.extension),
         intake=Intake(config, format, partitioner_for(config), extractor, context.report_errant),

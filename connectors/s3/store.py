@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -34,6 +35,13 @@ _CAUSES: Final[Mapping[str, str]] = {
     "AuthorizationHeaderMalformed": "the bucket is in another region than s3.region says",
     "KeyTooLongError": "the key is longer than the 1024 bytes that S3 allows",
     "SlowDown": "S3 asks for fewer requests",
+}
+_SETTINGS: Final[Mapping[str, str]] = {
+    "InvalidAccessKeyId": "aws.access.key.id",
+    "SignatureDoesNotMatch": "aws.secret.access.key",
+    "PermanentRedirect": "s3.region",
+    "301": "s3.region",
+    "AuthorizationHeaderMalformed": "s3.region",
 }
 _RETRIABLE_CODES: Final = frozenset(
     ("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling",
@@ -194,17 +202,17 @@ def explain(exc: Exception, what: str) -> ConnectError:
     if isinstance(exc, exceptions.ClientError):
         return _explain_answer(exc.response, what)
     if isinstance(exc, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
-        why = (
-            "no credentials: set aws.access.key.id and aws.secret.access.key, or provide them by environment"
-        )
+        why = "no credentials; set aws.access.key.id and aws.secret.access.key, or AWS's own variables"
         return ConnectError(f"cannot write {what}: {why}")
     if isinstance(exc, exceptions.EndpointConnectionError):
-        where = exc.kwargs["endpoint_url"].split("?")[0]
-        return RetriableError(f"cannot write {what}: nothing answers at {where}")
-    if isinstance(exc, exceptions.HTTPClientError):
-        return RetriableError(f"cannot write {what}: {exc}")
+        url = urlsplit(exc.kwargs["endpoint_url"])
+        return RetriableError(f"cannot write {what}: nothing answers at {url.scheme}://{url.netloc}")
     if isinstance(exc, exceptions.ParamValidationError):
         return ConnectError(f"cannot write {what}: S3 does not allow such a bucket name")
+    if isinstance(exc, exceptions.SSLError):
+        return ConnectError(f"cannot write {what}: {exc}")
+    if isinstance(exc, exceptions.ConnectionError | exceptions.HTTPClientError):
+        return RetriableError(f"cannot write {what}: {exc}")
     return ConnectError(f"cannot write {what}: {exc}")
 
 
@@ -218,6 +226,19 @@ def _explain_answer(answer: Any, what: str) -> ConnectError:
     if code in _RETRIABLE_CODES or status >= 500 or status == 429:
         return RetriableError(why)
     return ConnectError(why)
+
+
+def setting_behind(exc: Exception) -> str:
+    """The setting to look at first after a failed request."""
+    from botocore import exceptions
+
+    if isinstance(exc, exceptions.ClientError):
+        return _SETTINGS.get(error_code(exc.response), "s3.bucket.name")
+    if isinstance(exc, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
+        return "aws.access.key.id"
+    if isinstance(exc, exceptions.ConnectionError | exceptions.HTTPClientError):
+        return "store.url"
+    return "s3.bucket.name"
 
 
 def error_code(answer: Any) -> str:

@@ -23,7 +23,7 @@ from connect.api.records import SinkRecord
 from connectors.s3.formats import FileWriter, Format
 from connectors.s3.intake import Batch, Intake
 from connectors.s3.naming import Naming
-from connectors.s3.objects import GrowingObject
+from connectors.s3.objects import GrowingObject, MemoryGauge
 from connectors.s3.rotation import Rotation, RotationRules, Schedule
 from connectors.s3.store import Bucket, ObjectExistsError, UploadLostError
 from connectors.s3.timestamps import TimestampExtractor
@@ -42,6 +42,7 @@ class FilePlan:
 
     bucket: Bucket
     part_bytes: int
+    gauge: MemoryGauge
     format: Format
     naming: Naming
     intake: Intake
@@ -154,28 +155,32 @@ class PartitionWriter:
         return idle_ms is not None and self._rotation.is_overdue(idle_ms)
 
     def _write(self, batch: Batch) -> None:
-        start = 0
+        start, written = 0, list[OpenFile]()
         while start < len(batch):
             end = self._rotation.take(batch.places, batch.times, start)
             if start < end:
-                self._append(batch, start, end)
+                written = self._append(batch, start, end)
             if end < len(batch) or self._rotation.is_full:
                 self._rotate()
+                written = []
             start = end
-        for file in list(self.files.values()):
+        for file in written:
             self._guarded(file.target.send_full_parts)
 
-    def _append(self, batch: Batch, start: int, end: int) -> None:
+    def _append(self, batch: Batch, start: int, end: int) -> list[OpenFile]:
         """Put records into their files, in memory: they count as taken, whatever S3 says later."""
+        written = []
         for place, (offset, items) in _by_place(batch, start, end).items():
             file = self.files.get(place) or self._open(place, offset)
             file.write(items)
+            written.append(file)
         self.next_offset = batch.records[end - 1].offset + 1
+        return written
 
     def _open(self, place: Place, start_offset: int) -> OpenFile:
         plan = self._plan
         key = plan.naming.key(*place, self._source, start_offset)
-        target = GrowingObject(plan.bucket, key, plan.part_bytes, if_absent=plan.only_new_objects)
+        target = GrowingObject(plan.bucket, key, plan.part_bytes, plan.gauge, if_absent=plan.only_new_objects)
         self.files[place] = file = OpenFile(plan.format.open(), target, start_offset)
         return file
 

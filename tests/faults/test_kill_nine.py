@@ -21,7 +21,7 @@ from connect.testing.postgres import PostgresServer
 KILLS = 50
 SEED = 20260729
 ACKED, CAPTURED, CONNECTOR = "acked", "faults.public.accounts", "faults-source"
-VICTIMS = {"broker": "broker.app", "worker": "connect.cli.serve", "task": CONNECTOR}
+VICTIMS = {"broker": "broker.app", "worker": "connect.cli.worker_process", "task": CONNECTOR}
 QUIET = {"log_level": 0}  # librdkafka tells of every broken connection
 
 

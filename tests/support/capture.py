@@ -44,7 +44,8 @@ class Capture:
         self.properties: dict[str, str] = {}
         self.change(
             {
-                "database.hostname": server.host, "database.port": str(server.port), "database.user": server.user,
+                "database.hostname": server.host, "database.port": str(server.port),
+                "database.user": server.user,
                 "database.password": server.password, "database.dbname": self.name, "topic.prefix": self.name,
                 "slot.name": self.name, "publication.name": self.name, "poll.interval.ms": "20",
             }

@@ -5,6 +5,7 @@ Error texts are those of Apache Kafka 4.3.1.
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -373,3 +374,28 @@ def test_describe_cluster(wire: Wire, broker: Broker, version: int) -> None:
     if version >= 1:
         refused = wire.ask(DESCRIBE_CLUSTER, version, endpoint_type=2)
         assert (refused.error_code, refused.brokers) == (ErrorCode.mismatched_endpoint_type, ())
+
+
+def test_settings_decide_what_clients_may_do(tmp_path: Path, kafka_topic: str) -> None:
+    settings = {
+        "auto.create.topics.enable": "false",
+        "delete.topic.enable": "false",
+        "num.partitions": "3",
+        "log.retention.hours": "2",
+    }
+    with Broker(tmp_path, settings) as broker, Wire(broker.bootstrap) as wire:
+        missing = metadata(wire, name=kafka_topic, auto=True)
+        assert missing.error_code is ErrorCode.unknown_topic_or_partition
+        assert create(wire, kafka_topic, num_partitions=-1).num_partitions == 3
+        resource = {"resource_type": 2, "resource_name": kafka_topic, "configuration_keys": ["retention.ms"]}
+        (found,) = wire.ask(DESCRIBE_CONFIGS, 4, resources=[resource], include_synonyms=True).results
+        (retention,) = found.configs
+        assert (retention.value, retention.config_source) == ("7200000", 4)
+        assert [(s.name, s.value, s.source) for s in retention.synonyms] == [("log.retention.hours", "2", 4)]
+        for version, error in [(2, ErrorCode.invalid_request), (3, ErrorCode.topic_deletion_disabled)]:
+            (kept,) = wire.ask(DELETE_TOPICS, version, topic_names=[kafka_topic]).responses
+            assert kept.error_code is error
+        broker.kill()
+        broker.start()
+        with Wire(broker.bootstrap) as again:
+            assert len(metadata(again, name=kafka_topic).partitions) == 3

@@ -57,7 +57,7 @@ def test_join_group(wire: Wire, group: str, version: int) -> None:
         joined = join(wire, version, group, joined.member_id)
     assert joined.error_code is ErrorCode.none
     assert (joined.generation_id, joined.leader, joined.protocol_name) == (1, joined.member_id, "range")
-    assert joined.member_id.startswith("wire-")
+    assert joined.member_id.startswith("raw-")
     assert [(m.member_id, m.metadata) for m in joined.members] == [(joined.member_id, b"what I read")]
     if version >= 7:
         assert joined.protocol_type == "consumer"
@@ -149,7 +149,7 @@ def test_describe_groups(wire: Wire, group: str, version: int) -> None:
         "range",
     )
     (member,) = described[0].members
-    assert (member.client_id, member.client_host) == ("wire", "/127.0.0.1")
+    assert (member.client_id, member.client_host) == ("raw", "/127.0.0.1")
     assert (member.member_metadata, member.member_assignment) == (b"what I read", b"yours")
     if version >= 3:
         assert described[0].authorized_operations == 3400
@@ -277,7 +277,7 @@ def test_offsets_go_with_their_topic(wire: Wire, group: str, kafka_topic: str, t
 def test_a_waiting_join_does_not_hold_up_other_connections(broker: Broker, wire: Wire, group: str) -> None:
     first = join(wire, 3, group)
     with Wire(broker.bootstrap) as other:
-        other.send(
+        other.request(
             JOIN, 3, group_id=group, session_timeout=10_000, rebalance_timeout=10_000, member_id="",
             protocol_type="consumer", protocols=[{"name": "range", "metadata": b""}],
         )  # fmt: skip
@@ -288,4 +288,4 @@ def test_a_waiting_join_does_not_hold_up_other_connections(broker: Broker, wire:
             deadline -= 1
             assert deadline, "the second join never came"
         again = join(wire, 3, group, first.member_id)
-        assert other.receive(JOIN, 3).generation_id == again.generation_id == 2
+        assert other.response(JOIN, 3).generation_id == again.generation_id == 2

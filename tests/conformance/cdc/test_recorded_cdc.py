@@ -15,8 +15,6 @@ from connect.testing.postgres import PostgresServer
 
 NOT_YET = {
     "blocking_snapshot": "signals",
-    "heartbeat": "heartbeats",
-    "identity_autoset": "replica.identity.autoset.values",
     "masks": "masks of columns",
     "names_adjusted_unicode": "adjustment of names",
     "notifications": "notifications",
@@ -57,7 +55,7 @@ DIFFERENT: dict[str, dict[str, str]] = {
     },
     "types_arrays": _ARRAYS,
     "types_arrays_iso": _ARRAYS,
-    "types_arrays_multidim": {r"\[2\].*after\.[it]: \[": "multidimensional arrays are nulls or Java object names"},
+    "types_arrays_multidim": {r"\[2\].*after\.[it]: \[": "arrays in arrays are nulls or Java object names"},
     "types_defaults": {r"(default|before\.v): \"it's\"": "a default with a quote ends at the quote"},
     "types_domain_over_enum": {r"^types_domain_over_enum|^offset|^failure": "the task fails at start"},
     "types_domains": {

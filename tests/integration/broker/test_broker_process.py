@@ -97,6 +97,7 @@ def test_a_stop_does_not_wait_for_consumers_that_wait_for_records(tmp_path: Path
             waiting.send(1, 4, body)
             assert produce(client, "t", bytes(make_batch()), acks=1).error_code == ErrorCode.none
             assert broker.stop() == 0
+            waiting.receive()  # it is told that there is nothing
             assert waiting.is_closed()
 
 

@@ -101,7 +101,7 @@ class LogMachine(RuleBasedStateMachine):
     @rule()
     def sync(self) -> None:
         job = self.log.begin_sync()
-        job.run()
+        job.run(set())
         self.log.finish_sync(job)
         self.manager.write_checkpoint(self.manager.recovery_points())
         self.synced = self.end

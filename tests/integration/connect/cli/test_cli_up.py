@@ -16,7 +16,7 @@ import pytest
 from confluent_kafka import Producer
 from support.cli import COMMAND, millstream
 
-from connect.testing.millstream import Millstream
+from connect.testing.millstream import Broker, Millstream
 
 DEADLINE_SECONDS = 30
 
@@ -102,6 +102,13 @@ def test_a_port_in_use_is_one_sentence(tmp_path: Path, option: str) -> None:
         f"millstream: port {port} of 127.0.0.1 is in use: end what listens there, or choose another port "
         f"with {option} (0 takes any free one)\n"
     )
+
+
+def test_data_that_a_broker_alone_has_is_refused(tmp_path: Path) -> None:
+    with Broker(tmp_path / "broker") as alone:
+        ran = millstream("up", "--data-dir", str(tmp_path), "--kafka-port", "0", "--rest-port", "0")
+        assert ran.code == 2
+        assert f"is in use by process {alone.pid}" in ran.err
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.plugin import PostgresConnector
 
 NASTY_TEXTS = [
-    "", "\\N", "NULL", "a\tb", "a\nb", "a\rb", "\b\f\v", "\\", "\\\\n", "\\t", '"', "'", "\x01\x1f\x7f", "é☃𝄞", "\u2028",
+    "", "\\N", "NULL", "a\tb", "a\nb", "a\rb", "\b\f\v", "\\", "\\\\n", "\\t", '"', "'",
+    "\x01\x1f\x7f", "é☃𝄞", "\u2028",
     "{}", "</script>", "\\x41", "\\.", " lead and trail ", "%s %% %(a)s", "x" * 100_000,
 ]  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Interrupted anywhere, the source goes on without loss, and without repeating what was stored."""
 
+import contextlib
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,8 @@ from connect.testing.postgres import PostgresServer
 
 CHANGES = """
 INSERT INTO t VALUES (1, 'one'), (2, 'two');
-BEGIN; INSERT INTO t VALUES (3, 'three'); UPDATE t SET id = 30 WHERE id = 3; DELETE FROM t WHERE id = 2; COMMIT;
+BEGIN; INSERT INTO t VALUES (3, 'three'); UPDATE t SET id = 30 WHERE id = 3;
+DELETE FROM t WHERE id = 2; COMMIT;
 COPY t FROM STDIN;
 4	four
 5	five
@@ -135,7 +137,7 @@ def test_a_killed_backend_is_replaced(capture: Capture) -> None:
         "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = "
         f"'{capture.properties['slot.name']}'; INSERT INTO t VALUES (2, 'after')"
     )
-    with pytest.raises(RetriableError, match="connection to 127.0.0.1 lost"):
+    with pytest.raises(RetriableError, match=r"connection to 127\.0\.0\.1 lost"):
         capture.drain()
     capture.drain()
     assert [record.key["id"] for record in capture.records] == [1, 2]
@@ -151,10 +153,8 @@ def test_a_server_crash_is_survived() -> None:
             deadline = time.monotonic() + DEADLINE_S
             while len(capture.records) < 2:
                 assert time.monotonic() < deadline
-                try:
+                with contextlib.suppress(RetriableError):
                     capture.drain()
-                except RetriableError as exc:
-                    assert "connection to 127.0.0.1" in str(exc)
             assert [record.key["id"] for record in capture.records] == [1, 2]
 
 
@@ -251,8 +251,7 @@ def test_two_connectors_on_one_slot(capture: Capture) -> None:
     expected = r"is active for PID \d+: another connector or tool reads from the slot"
     try:
         with pytest.raises(ConnectError, match=expected):
-            while not capture.poll():
-                pass
+            await_records(capture, "none will come", 1)
     finally:
         first.stop()
 
@@ -321,3 +320,47 @@ def test_slot_drop_on_stop(postgres: PostgresServer) -> None:
                 "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s", (capture.properties["slot.name"],)
             ).fetchall()
         assert rows == []
+
+        capture.sql("INSERT INTO t VALUES (1, 'while there was no slot')")
+        assert [record.value["op"] for record in capture.start().drain()] == ["r"]
+
+
+def test_heartbeats_carry_the_offset_on(postgres: PostgresServer) -> None:
+    for capture in open_capture(
+        postgres, heartbeat__interval__ms="1", table__include__list="public.t",
+        heartbeat__action__query="INSERT INTO u SELECT coalesce(max(id), 0) + 1 FROM u",
+    ):  # fmt: skip
+        capture.sql("INSERT INTO t VALUES (1, 'a')")
+        beats = await_records(capture.start(), f"__debezium-heartbeat.{capture.name}", 3)
+        assert beats[0].key == {"serverName": capture.name}
+        assert list(beats[0].value) == ["ts_ms"]
+        assert beats[-1].source_offset["lsn"] > beats[0].source_offset["lsn"]
+        capture.store(beats[-1])
+        capture.stop()
+        capture.sql("INSERT INTO t VALUES (2, 'b')")
+        capture.records.clear()
+        (record,) = await_records(capture.start(), f"{capture.name}.public.t", 1)
+        assert record.key["id"] == 2
+
+
+def await_records(capture: Capture, topic: str, count: int) -> list[SourceRecord]:
+    """Poll until `count` records of a topic have come."""
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        found = [record for record in capture.records if record.topic == topic]
+        if len(found) >= count:
+            return found
+        assert time.monotonic() < deadline
+        capture.poll()
+
+
+def test_errors_max_retries_ends_the_tries(postgres: PostgresServer) -> None:
+    capture = Capture(postgres, errors__max__retries="1")
+    capture.properties["database.port"] = "1"
+    capture.start()
+    with pytest.raises(RetriableError):
+        capture.poll()
+    with pytest.raises(ConnectError, match=r"errors\.max\.retries=1 is used up") as failure:
+        capture.poll()
+    assert not isinstance(failure.value, RetriableError)
+    capture.stop()

@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
-from broker.catalog import Catalog, CatalogError, CatalogWriteError, GroupChanges, OffsetRow, Topic
+from broker.catalog import Catalog, CatalogError, CatalogWriteError, GroupChanges, OffsetRow, Topic, schema
 
 KILLED_WRITER = """
 import asyncio, sys, uuid
 from pathlib import Path
+from sqlalchemy import Connection
+
 from broker.catalog import Catalog, GroupChanges, OffsetRow, Topic
 
 async def main():
@@ -184,6 +187,31 @@ def test_a_newer_catalog_is_refused_in_clear_words(catalog: Catalog, path: Path)
     connection.close()
     with pytest.raises(CatalogError, match=r"catalog\.db has schema version 99.*start the newer Millstream"):
         Catalog.open(path)
+
+
+def test_an_older_catalog_is_migrated_as_a_whole_or_not_at_all(
+    catalog: Catalog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.close()
+
+    def migrate(connection: Connection) -> None:
+        connection.exec_driver_sql("ALTER TABLE groups ADD COLUMN note TEXT")
+        if fails:
+            raise RuntimeError("killed")
+
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(schema, "MIGRATIONS", {1: migrate})
+    fails = True
+    with pytest.raises(RuntimeError):
+        Catalog.open(path)
+    fails = False
+    for _ in range(2):
+        Catalog.open(path).close()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT note FROM groups").fetchall() == []
+        version = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone()
+    connection.close()
+    assert version == ("2",)
 
 
 def test_a_file_that_is_no_catalog_is_refused_in_clear_words(path: Path) -> None:

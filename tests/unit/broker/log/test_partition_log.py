@@ -229,7 +229,7 @@ def test_a_failed_sync_takes_the_log_offline_for_good(
     with monkeypatch.context() as patched:
         patched.setattr(os, "fdatasync", fail)
         job = log.begin_sync()
-        job.run()
+        job.run(set())
     log.finish_sync(job)
     assert refusal(log, make_batch()) == ErrorCode.kafka_storage_error
     with pytest.raises(KafkaError, match="Input/output error"):
@@ -243,7 +243,7 @@ def test_a_sync_covers_what_was_written_before_it(tmp_path: Path) -> None:
     append(log, make_batch(5))
     job = log.begin_sync()
     append(log)
-    job.run()
+    job.run(set())
     log.finish_sync(job)
     assert len([file for file in job.files if file.path.suffix == ".log"]) == 2
     assert {log.directory, tmp_path} == set(job.directories)

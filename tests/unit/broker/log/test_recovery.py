@@ -54,7 +54,7 @@ class Disk:
 
     def sync(self) -> None:
         job = self.log.begin_sync()
-        job.run()
+        job.run(set())
         self.log.finish_sync(job)
         self.manager.write_checkpoint(self.manager.recovery_points())
 

@@ -1,4 +1,4 @@
-"""The schema-driven decoder and the adapter, on Metadata, whose versions differ a lot."""
+"""The schema-driven decoder and encoder, on Metadata, whose versions differ a lot."""
 
 import uuid
 from dataclasses import dataclass
@@ -100,10 +100,19 @@ class Broker:
 
 
 @dataclass(frozen=True, slots=True)
+class PartitionAnswer:
+    error_code: ErrorCode
+    partition_index: int
+    leader_id: int
+    replica_nodes: tuple[int, ...]
+    isr_nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TopicAnswer:
     error_code: ErrorCode
     name: str | None
-    partitions: tuple[int, ...] = ()
+    partitions: tuple[PartitionAnswer, ...] = ()
     is_internal: bool = False
     topic_id: uuid.UUID | None = None
 

@@ -39,3 +39,10 @@ def test_a_port_that_is_taken() -> None:
         listener = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ConfigError, match=f"{listener} is in use"):
             bind([listener])
+
+
+def test_what_asyncio_needs_to_see_that_it_is_tcp() -> None:
+    """Without this protocol number answers take 40 ms: see `connect/cli/listeners.py`."""
+    (bound,) = bind(["http://127.0.0.1:0"])
+    with bound:
+        assert bound.proto == socket.IPPROTO_TCP

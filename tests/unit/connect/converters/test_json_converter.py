@@ -404,3 +404,42 @@ def test_what_was_written_is_read_back(pair: tuple[Schema, list[Any]], decimal_f
         assert value_of(read.value) == value
         # What was read is written back as it stood.
         assert made.from_connect("t", read.schema, read.value) == data
+
+
+def test_a_default_as_a_number_in_a_schema() -> None:
+    text = orjson.dumps({**schema_to_json(decimal(2)), "default": 2.22})
+    made = converter()
+    for data in (b'{"schema":' + text + b',"payload":null}', b'{"payload":null, "schema":' + text + b"}"):
+        for _ in range(2):
+            read = made.to_connect("t", data)
+            assert read.value == Decimal("2.22")
+            assert read.schema is not None
+            assert read.schema.default == Decimal("2.22")
+    fixed = converter(schema_content=text.decode())
+    assert fixed.to_connect("t", b"null").value == Decimal("2.22")
+
+
+def test_a_schema_nested_too_deeply() -> None:
+    text = b'{"type":"array","items":' * 900 + b'{"type":"int32"}' + b"}" * 900
+    with pytest.raises(DataError, match="nested too deeply"):
+        converter().to_connect("t", b'{"schema":' + text + b',"payload":[]}')
+
+
+def test_maps_whose_keys_python_cannot_have() -> None:
+    for schema in (map_of(ROW, INT32), map_of(array(INT32), INT32)):
+        with pytest.raises(DataError, match="Maps with keys of type"):
+            plain().from_connect("t", schema, {})
+        with pytest.raises(DataError, match="Maps with keys of type"):
+            converter().to_connect("t", envelope(schema, b"[]"))
+
+
+def test_schemaless_errors_are_errors_of_the_record() -> None:
+    for value in ({1: object()}, {1: 2**70}, [math.nan, None, object()]):
+        with pytest.raises(DataError):
+            plain().from_connect("t", None, value)
+
+
+def test_wrong_schema_of_the_settings() -> None:
+    for content in ("{", '{"type":"nosuch"}', "5"):
+        with pytest.raises(ConfigError, match=r"schema\.content"):
+            converter(schema_content=content)

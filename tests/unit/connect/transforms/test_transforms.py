@@ -207,6 +207,7 @@ def test_mask_with_a_replacement(schema: Schema, value: Any, result: Any) -> Non
     ("schema", "value", "message"),
     [
         (INT16, 300, "Unable to convert x"),
+        (FLOAT64, 1.5, "Unable to convert x"),
         (decimal(2), Decimal(1), "Unable to convert x"),
         (BOOLEAN, True, "Cannot mask value of type BOOLEAN with custom replacement"),
         (Schema(SchemaType.INT32, name=DATE), 5, "Cannot mask value of type org.apache"),
@@ -216,6 +217,12 @@ def test_mask_with_a_replacement(schema: Schema, value: Any, result: Any) -> Non
 def test_mask_refuses(schema: Schema, value: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         applied(MaskFieldValue, {"fields": "f", "replacement": "x"}, {"f": value}, struct([("f", schema)]))
+
+
+def test_a_replacement_must_fit_the_fields_type() -> None:
+    with pytest.raises(DataError, match="Unable to convert 300"):
+        applied(MaskFieldValue, {"fields": "f", "replacement": "300"}, {"f": 5}, struct([("f", INT8)]))
+    assert applied(MaskFieldValue, {"fields": "f", "replacement": "300"}, {"f": 5}).value == {"f": 300}
 
 
 def test_renames_must_be_pairs_and_different() -> None:

@@ -42,11 +42,12 @@ def test_old_name_of_the_prefix() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("heartbeat.interval.ms", "1000"), ("provide.transaction.metadata", "true"), ("signal.data.collection", "public.s"),
+        ("provide.transaction.metadata", "true"), ("signal.data.collection", "public.s"),
         ("snapshot.max.threads", "2"), ("snapshot.mode", "configuration_based"), ("lsn.flush.mode", "manual"),
         ("snapshot.locking.mode", "shared"), ("column.mask.with.4.chars", "public.t.c"),
-        ("column.mask.hash.v2.SHA-256.with.salt.abc", "public.t.c"), ("column.truncate.to.4.chars", "public.t.c"),
-        ("message.key.columns", "t:a"), ("replica.identity.autoset.values", "public.t:FULL"), ("read.only", "true"),
+        ("column.mask.hash.v2.SHA-256.with.salt.abc", "public.t.c"),
+        ("column.truncate.to.4.chars", "public.t.c"),
+        ("message.key.columns", "t:a"), ("read.only", "true"),
         ("notification.enabled.channels", "log"), ("schema.name.adjustment.mode", "avro"),
     ],
 )  # fmt: skip
@@ -57,7 +58,8 @@ def test_what_is_not_there_yet_is_refused(name: str, value: str) -> None:
 def test_exclusive_lists() -> None:
     found = errors(table__include__list="a", table__exclude__list="b")
     assert found == {
-        "table.exclude.list": '"table.include.list" is already specified: give only one of it and table.exclude.list'
+        "table.exclude.list": '"table.include.list" is already specified: '
+        "give only one of it and table.exclude.list"
     }
 
 

@@ -81,8 +81,10 @@ def test_the_rest() -> None:
 
 READERS = {
     "insert": (row, INSERT), "update": (row, UPDATE), "update of a key": (row, UPDATE_KEY),
-    "update with the old row": (row, UPDATE_FULL), "delete": (row, DELETE), "relation": (pgoutput.relation, RELATION),
-    "begin": (pgoutput.begin, BEGIN), "commit": (pgoutput.commit, COMMIT), "truncate": (pgoutput.truncate, TRUNCATE),
+    "update with the old row": (row, UPDATE_FULL), "delete": (row, DELETE),
+    "relation": (pgoutput.relation, RELATION),
+    "begin": (pgoutput.begin, BEGIN), "commit": (pgoutput.commit, COMMIT),
+    "truncate": (pgoutput.truncate, TRUNCATE),
     "message": (pgoutput.logical_message, MESSAGE), "origin": (pgoutput.origin, ORIGIN),
 }  # fmt: skip
 

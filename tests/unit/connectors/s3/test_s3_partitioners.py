@@ -6,6 +6,7 @@ import pytest
 from support.s3_sink import SETTINGS, json_record
 
 from connect.api import DataError, Schema, SinkRecord
+from connect.api.java_patterns import time_zone
 from connect.api.schemas import (
     BOOLEAN,
     BYTES,
@@ -109,8 +110,6 @@ def test_clock_changes() -> None:
 @pytest.mark.parametrize("duration_ms", [1000, 7 * MINUTE_MS, HOUR_MS, 6 * HOUR_MS, DAY_MS])
 def test_the_remembered_place_is_the_right_one(zone: str, duration_ms: int) -> None:
     """A partitioner that has seen many times gives the place that a new one gives."""
-    from connect.api.java_patterns import time_zone
-
     pattern = "YYYY-MM-dd'T'HH:mm:ss"
     seasoned = TimePartitioner(pattern, time_zone(zone), duration_ms)
     times = [-DAY_MS * 9000, SPRING - DAY_MS]
@@ -168,5 +167,5 @@ def test_a_time_in_a_field(at: Any, schema: Schema | None, time_ms: int) -> None
 )
 def test_a_field_that_is_no_time(at: Any, schema: Schema | None) -> None:
     whole = struct({"at": schema}) if schema is not None else None
-    with pytest.raises(DataError, match="field at of the record at t-3@7 is .* neither milliseconds nor"):
+    with pytest.raises(DataError, match=r"field at of the record at t-3@7 is .* neither milliseconds nor"):
         times_of("RecordField", record({"at": at}, whole))

@@ -1,0 +1,26 @@
+"""Structured logs on stderr, in the form that the worker's have too: text on a terminal, JSON elsewhere."""
+
+import os
+import sys
+
+import structlog
+from structlog.typing import Processor
+
+
+def configure_logging() -> None:
+    """Before the first line. MILLSTREAM_LOG_FORMAT=json or text overrides what stderr is."""
+    chosen = os.environ.get("MILLSTREAM_LOG_FORMAT") or ("text" if sys.stderr.isatty() else "json")
+    # No local variables in traces: records and credentials may be among them.
+    rendering: list[Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if chosen == "json"
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *rendering,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
