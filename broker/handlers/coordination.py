@@ -12,5 +12,6 @@ class Groups(Protocol):
     def ask(self, request: Request) -> Awaitable[Any]:
         """The result that belongs to the request, once it is durable.
 
-        Raises KafkaError(COORDINATOR_NOT_AVAILABLE) when it could not be made durable.
+        Raises KafkaError: NOT_COORDINATOR when another broker has the group, COORDINATOR_NOT_AVAILABLE
+        when the change could not be made durable.
         """

@@ -238,7 +238,7 @@ class GroupsHandler:
                 session_timeout_ms=_ms(request.session_timeout),
                 rebalance_timeout_ms=_ms(rebalance_timeout),
                 protocol_type=request.protocol_type,
-                protocols=tuple(messages.Protocol(p.name, bytes(p.metadata)) for p in request.protocols),
+                protocols=tuple(messages.Protocol(p.name, p.metadata) for p in request.protocols),
                 new_member_id=f"{request.group_instance_id or context.client_id}-{uuid.uuid4()}",
                 require_known_member_id=context.api_version >= MEMBER_ID_REQUIRED_SINCE,
                 supports_skip_assignment=context.api_version >= SKIP_ASSIGNMENT_SINCE,
@@ -257,7 +257,7 @@ class GroupsHandler:
                 generation_id=request.generation_id,
                 protocol_type=request.protocol_type,
                 protocol_name=request.protocol_name,
-                assignments={a.member_id: bytes(a.assignment) for a in request.assignments},
+                assignments={a.member_id: a.assignment for a in request.assignments},
             )
         )
         return result

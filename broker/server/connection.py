@@ -21,16 +21,16 @@ import structlog
 from broker.handlers.api_versions import API_VERSIONS_KEY, unsupported_version
 from broker.handlers.registry import Api, ApiRegistry, Deferred, Endpoint, RequestContext
 from broker.log.segment import FileSlice
-from broker.wire.codec import Body, Codec
+from broker.wire.codec import Codec
 from broker.wire.errors import ErrorCode, KafkaError, ProtocolViolation
 from broker.wire.frames import FrameReader, RequestHeader, skip_tags
 
 logger = structlog.get_logger(__name__)
 
 READ_BYTES_PER_TURN = 1024 * 1024
-UNANSWERED_MAX = 128
+UNANSWERED_MAX = 1000
 UNSENT_BYTES_MAX = 1024 * 1024
-"""Of memory; slices of files that wait to be sent take none."""
+"""Answers in memory, waiting for their turn or for the client; slices of files take none."""
 
 SENDFILE_BYTES_MIN = 16 * 1024
 """Below it a copy into the answer is cheaper than a system call of its own."""
@@ -42,15 +42,15 @@ _RESPONSE_HEADER = struct.Struct(">ii")
 
 
 class _Slot:
-    """An answer's place in the order. `body` is None until it is there."""
+    """An answer's place in the order. `parts` is None until it is there."""
 
-    __slots__ = ("body", "codec", "correlation_id", "deferred", "version")
+    __slots__ = ("codec", "correlation_id", "deferred", "parts", "version")
 
     def __init__(self, codec: Codec, version: int, correlation_id: int) -> None:
         self.codec = codec
         self.version = version
         self.correlation_id = correlation_id
-        self.body: Body | None = None
+        self.parts: list[Any] | None = None
         self.deferred: Deferred | None = None
 
 
@@ -264,44 +264,44 @@ class Connection:
     # --- answering ---
 
     def _answer_in_turn(self, slot: _Slot, response: Any) -> None:
-        body = slot.codec.encode(slot.version, response)
+        parts = self._encoded(slot, response)
         if self._slots:
-            slot.body = body
+            slot.parts = parts
             self._slots.append(slot)
         else:
-            self._enqueue(slot, body)
+            self._unsent.extend(parts)
 
     def _later_answer(self, slot: _Slot, response: Any) -> None:
         if self._closed:
             return
         self.active_at = self._loop.time()
         try:
-            slot.body = slot.codec.encode(slot.version, response)
+            slot.parts = self._encoded(slot, response)
         except Exception as exc:  # nor does it harm whoever has the answer ready
             logger.error("response failed", client=self._client_host, exc_info=exc)
             self.close()
             return
-        while self._slots and self._slots[0].body is not None:
-            ready = self._slots.popleft()
-            self._enqueue(ready, ready.body or [])
+        while self._slots and (parts := self._slots[0].parts) is not None:
+            self._slots.popleft()
+            self._unsent.extend(parts)
         self.flush()
 
-    def _enqueue(self, slot: _Slot, body: Body) -> None:
-        parts = [
-            part.read() if isinstance(part, FileSlice) and part.length < SENDFILE_BYTES_MIN else part
-            for part in body
-        ]
+    def _encoded(self, slot: _Slot, response: Any) -> list[Any]:
+        """The whole response with its header: bytes, and slices that sendfile will send."""
+        codec, version = slot.codec, slot.version
+        parts: list[Any] = [b""]
         size = 4  # the correlation id
-        for part in parts:
-            size += part.length if isinstance(part, FileSlice) else len(part)
-        flexible = slot.codec.response_is_flexible(slot.version)
-        head = _RESPONSE_HEADER.pack(size + flexible, slot.correlation_id) + (b"\0" if flexible else b"")
-        for part in (head, *parts):
+        for part in codec.encode(version, response):
             if isinstance(part, FileSlice):
-                self._unsent.append(part)
+                size += part.length
+                parts.append(part.read() if part.length < SENDFILE_BYTES_MIN else part)
             elif part:
-                self._unsent.append(part)
-                self._unsent_bytes += len(part)
+                size += len(part)
+                parts.append(part)
+        flexible = codec.response_is_flexible(version)
+        parts[0] = _RESPONSE_HEADER.pack(size + flexible, slot.correlation_id) + (b"\0" if flexible else b"")
+        self._unsent_bytes += sum(len(part) for part in parts if not isinstance(part, FileSlice))
+        return parts
 
     def flush(self) -> None:
         """Send what can be sent now; the rest when the client has read."""

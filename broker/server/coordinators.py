@@ -64,8 +64,11 @@ class GroupShell:
     def ask(self, request: Request) -> "asyncio.Future[Any]":
         """See `broker.handlers.coordination.Groups`."""
         reply_to = asyncio.get_running_loop().create_future()
-        storing = self._storing.get(getattr(request, "group_id", ""))
-        if storing is not None and storing.has_failed:
+        group_id = getattr(request, "group_id", "")
+        storing = self._storing.get(group_id)
+        if not self._catalog.placement.coordinates(group_id):
+            reply_to.set_exception(KafkaError(ErrorCode.not_coordinator))
+        elif storing is not None and storing.has_failed:
             reply_to.set_exception(_not_stored())
         else:
             self._perform(self._coordinator.on_request(request, reply_to, _now_ms()))

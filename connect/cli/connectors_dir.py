@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from connect.cli.connector_files import BadFile, ConnectorFile, read_connector
+from connect.rest.masking import Masking
 from connect.runtime.service import ConnectService, NotFound, ServiceError
 
 POLL_SECONDS = 1.0
@@ -36,6 +37,7 @@ class ConnectorsDirectory:
     def __init__(self, directory: Path, service: ConnectService, clock: Callable[[], float]) -> None:
         self._directory = directory
         self._service = service
+        self._masking = Masking(service)
         self._clock = clock
         self._files: dict[Path, _Seen] = {}
 
@@ -58,11 +60,12 @@ class ConnectorsDirectory:
         owners: dict[str, Path] = {}
         for path in sorted(present):
             seen = self._files[path]
-            if seen.connector is None or self._clock() < seen.retry_at:
+            if seen.connector is None:
                 continue
             owner = owners.setdefault(seen.connector.name, path)
             if owner is path:
-                await self._keep(path, seen, seen.connector)
+                if self._clock() >= seen.retry_at:
+                    await self._keep(path, seen, seen.connector)
             elif seen.failures == 0:
                 seen.failures = 1
                 why = f"{owner} is for connector {seen.connector.name} too, and comes first"
@@ -90,13 +93,14 @@ class ConnectorsDirectory:
     async def _keep(self, path: Path, seen: _Seen, wanted: ConnectorFile) -> None:
         try:
             created = False
+            config = self._masking.restore(wanted.name, wanted.config)
             try:
-                if dict(self._service.info(wanted.name).config) == wanted.config:
+                if dict(self._service.info(wanted.name).config) == config:
                     return
-                await self._service.put_config(wanted.name, wanted.config)
+                await self._service.put_config(wanted.name, config)
             except NotFound:
                 created = True
-                await self._service.create(wanted.name, wanted.config, wanted.initial_state)
+                await self._service.create(wanted.name, config, wanted.initial_state)
         except Exception as exc:  # whatever is wrong with one file must not end the worker
             seen.failures += 1
             seen.retry_at = self._clock() + min(2.0**seen.failures, RETRY_SECONDS_MAX)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from connect.cli.failure import FAILED, OK, USAGE
 from connect.runtime.logformat import wants_json
 
 HOST = "127.0.0.1"
@@ -29,7 +30,6 @@ STOP_SECONDS = {"worker": 6.5, "broker": 3.0}  # 10 s in all, with a margin
 BACKOFF_SECONDS_MAX = 30.0
 STEADY_SECONDS = 30.0  # who ran this long starts again without a delay
 START_ATTEMPTS_MAX = 3
-USAGE = 2
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 
@@ -198,14 +198,14 @@ class Supervisor:
             return USAGE  # it has said why
         if not self.announced and child.failures >= START_ATTEMPTS_MAX:
             log("error", f"the {child.name} does not start", ended=ended, attempts=child.failures)
-            return 1
+            return FAILED
         delay = min(0.1 * 2 ** (child.failures - 1), BACKOFF_SECONDS_MAX)
         child.start_at = time.monotonic() + delay
         log("error", f"the {child.name} ended, it is started again", ended=ended, in_seconds=delay)
         return None
 
     def _stop(self) -> int:
-        """The worker first, so that its tasks can still write; exit code 0 if both ended by themselves."""
+        """The worker first, so that its tasks can still write; OK if both ended by themselves."""
         clean = True
         for child in reversed(self.children):
             process = child.process
@@ -218,7 +218,7 @@ class Supervisor:
                 process.kill()
                 process.wait()
         log("info", "stopped")
-        return 0 if clean else 1
+        return OK if clean else FAILED
 
     def _wait_for_end(self, process: subprocess.Popen[bytes], seconds: float) -> bool:
         """True once it ended; False when time is over, or when a second Ctrl-C says not to wait."""
@@ -265,7 +265,7 @@ def _commands(options: Options, kafka_port: int, rest_port: int, ready: int) -> 
     return [Child("broker", python + broker), Child("worker", python + worker)]
 
 
-def _catch_signals() -> socket.socket:
+def catch_signals() -> socket.socket:
     """From now on signals are bytes in the socket that this returns, each its number."""
     reader, writer = socket.socketpair()
     writer.setblocking(False)
@@ -288,7 +288,7 @@ def main(arguments: str) -> int:
         sys.stderr.write(f"millstream: {exc}\n")
         return USAGE
     kafka_port, rest_port = (each.getsockname()[1] for each in held)
-    wakeup = _catch_signals()
+    wakeup = catch_signals()
     ready, ready_for_child = os.pipe()
     children = _commands(options, kafka_port, rest_port, ready_for_child)
     announce = _announcement(data_dir, kafka_port, rest_port)

@@ -68,8 +68,7 @@ async def list_connectors(
 async def create_connector(request: Request, service: Service, body: CreateConnector) -> Response:
     name = (body.name or "").strip()
     config = _named(name, body.config.given())
-    restored = _masking(request).restore(name, config)
-    created = await service.create(name, _without_nulls(restored), body.initial_state)
+    created = await service.create(name, _masking(request).restore(name, config), body.initial_state)
     return _created(request, name, await _info(request, created))
 
 
@@ -93,8 +92,7 @@ async def get_config(request: Request, service: Service, connector: Name) -> Res
 async def put_config(request: Request, service: Service, connector: Name, body: ConnectorConfig) -> Response:
     """Create the connector or replace its config."""
     config = _named(connector, body.given())
-    restored = _masking(request).restore(connector, config)
-    created, info = await service.put_config(connector, _without_nulls(restored))
+    created, info = await service.put_config(connector, _masking(request).restore(connector, config))
     view = await _info(request, info)
     return _created(request, connector, view) if created else Json(view)
 
@@ -107,10 +105,6 @@ async def patch_config(request: Request, service: Service, connector: Name, body
         _named(connector, {"name": str(patch["name"])})
     info = await service.patch_config(connector, _masking(request).restore(connector, patch))
     return Json(await _info(request, info))
-
-
-def _without_nulls(config: Mapping[str, str | None]) -> dict[str, str]:
-    return {name: value for name, value in config.items() if value is not None}
 
 
 @router.get("/{connector}/status")

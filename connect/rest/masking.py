@@ -6,7 +6,7 @@ tools do) sends `[hidden]` for the password. That means "as it is": the stored v
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from connect.api import Definition, Kind
 from connect.api.config import HIDDEN
@@ -24,6 +24,9 @@ _SOUNDS_SECRET: Final = re.compile(
 _REFERENCE: Final = re.compile(r"\$\{[^}]+\}")
 
 
+T = TypeVar("T", str, str | None)
+
+
 class Masking:
     """Which settings of which connector class are secret, asked of the worker once per class."""
 
@@ -39,7 +42,7 @@ class Masking:
             for name, value in config.items()
         }
 
-    def restore(self, connector: str, given: Mapping[str, str | None]) -> dict[str, str | None]:
+    def restore(self, connector: str, given: Mapping[str, T]) -> dict[str, T | str]:
         """What the client means: `[hidden]` replaced by what is stored; `BadRequest` where nothing is."""
         if HIDDEN not in given.values():
             return dict(given)

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from connect.api import ConfigError, Definition
+from connect.runtime.definitions import definition_from_json
 from connect.runtime.forks import ForkServer
-from connect.runtime.plugin_host import definition_from_json
 from connect.runtime.plugin_hosts import PluginHosts
 from connect.runtime.plugins import PluginEntry, PluginKind, Plugins
 from connect.runtime.service import NotFound, PluginInfo

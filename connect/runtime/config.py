@@ -25,6 +25,11 @@ class WorkerConfig(TaskConfig):
         "bootstrap.servers", default=["127.0.0.1:9092"], importance=Importance.HIGH,
         doc="Kafka brokers to start from, as host:port, separated by commas.",
     )  # fmt: skip
+    config_providers: list[str] = setting(
+        "config.providers", default=[], importance=Importance.LOW,
+        doc="Names of config providers, each with config.providers.NAME.class; file, env and dir are there "
+        "without it.",
+    )  # fmt: skip
     group_id: str = setting(
         "group.id", default="connect-cluster", importance=Importance.HIGH,
         doc="Workers with the same group.id, config, offset and status topics form one cluster.",

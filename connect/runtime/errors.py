@@ -8,10 +8,13 @@ import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final, TypeVar
 
-from connect.api import ConnectError, RetriableError
+from connect.api import ConnectError, RetriableError, SourceRecord
 from connect.runtime.connector_config import ConnectorConfig
+from connect.runtime.plugins import Plugins
+from connect.transforms.chain import TransformChain
 
 _LOG = logging.getLogger(__name__)
 _FIRST_DELAY_S: Final = 0.3
@@ -42,10 +45,10 @@ class Failure:
 
     __slots__ = ("error", "plugin", "record", "stage")
 
-    def __init__(self, record: Any, stage: Stage, plugin: str, error: Exception) -> None:
+    def __init__(self, record: Any, stage: Stage, plugin: object, error: Exception) -> None:
         self.record = record
         self.stage = stage
-        self.plugin = plugin
+        self.plugin = Plugins.discover().name_of(plugin)
         self.error = error
 
 
@@ -76,28 +79,37 @@ class ErrorHandler:
     def add_reporter(self, reporter: Reporter) -> None:
         self._reporters.append(reporter)
 
-    def execute(self, operation: Callable[[], T], record: Any, stage: Stage, plugin: str) -> T:
-        """The result of the operation; raises `Tolerated`, or `ConnectError` if the task must fail."""
+    def execute(self, operation: Callable[[], T], record: Any, stage: Stage, plugin: object) -> T:
+        """The result of the operation of a plugin on a record; raises `Tolerated`, or `ConnectError` if the
+        task must fail."""
         started, delay_s = self._now(), _FIRST_DELAY_S
         while True:
             try:
                 return operation()
             except RetriableError as exc:
-                if not self._may_retry(started):
+                if not self._may_retry(started) or self._wait(min(delay_s, self._delay_max_s)):
                     self.fail(Failure(record, stage, plugin, exc))
-                _LOG.info("retrying %s in %s in %g s: %s", plugin, stage, delay_s, exc)
-                if self._wait(min(delay_s, self._delay_max_s)):
-                    self.fail(Failure(record, stage, plugin, exc))
+                _LOG.info("%s is tried again: %s", stage, exc)
                 delay_s *= 2
             except Exception as exc:  # noqa: BLE001 - a plugin may raise anything
                 self.fail(Failure(record, stage, plugin, exc))
+
+    def transform(self, chain: TransformChain, record: Any, original: Any) -> Any:
+        """The record after a connector's transforms, each run on its own; None if one dropped it."""
+        for transform, step in chain.steps:
+            record = self.execute(partial(step, record), original, Stage.TRANSFORMATION, transform)
+            if record is None:
+                return None
+        return record
 
     def fail(self, failure: Failure) -> None:
         """Report a failed record, then raise `Tolerated` or `ConnectError`."""
         for report in self._reporters:
             report(failure)
         if not self._tolerate:
-            raise ConnectError("Tolerance exceeded in error handler") from failure.error
+            exceeded = ConnectError("Tolerance exceeded in error handler")
+            exceeded.add_note(f"in {failure.stage} with {failure.plugin}, {_origin(failure.record)}")
+            raise exceeded from failure.error
         self.skipped += 1
         raise Tolerated
 
@@ -130,6 +142,13 @@ def _place(record: Any) -> str:
             f"timestamp={record.timestamp()[1]}}}"
         )
     return repr(record)
+
+
+def _origin(record: Any) -> str:
+    """Where a record comes from, without its content."""
+    if isinstance(record, SourceRecord):
+        return f"record of {record.source_partition} before {record.source_offset}"
+    return f"record of topic {record.topic()}, partition {record.partition()}, offset {record.offset()}"
 
 
 def context_headers(failure: Failure, connector: str, task: int) -> list[tuple[str, bytes | None]]:
@@ -166,7 +185,7 @@ def trace_of(error: BaseException) -> str:
     if not isinstance(error, ConnectError):
         headline = ConnectError(f"unexpected {type(error).__name__}: {error}")
         return _headline(headline) + "\n" + "".join(traceback.format_exception(error)).rstrip()
-    lines = [_headline(error)]
+    lines = [_headline(error), *getattr(error, "__notes__", ())]
     cause = error.__cause__
     while cause is not None:
         lines.append(f"Caused by: {_headline(cause)}")

@@ -11,7 +11,7 @@ from connect.herder.herder import Herder
 from connect.herder.states import State, TargetState, TaskId
 from connect.runtime.catalog import PluginCatalog
 from connect.runtime.config import WorkerConfig
-from connect.runtime.plugin_host import definition_from_json
+from connect.runtime.definitions import definition_from_json
 from connect.runtime.plugin_hosts import PluginFailed, PluginHosts
 from connect.runtime.service import (
     BadRequest,
@@ -130,7 +130,8 @@ class Operations:
             config = await self._checked(name, config)
             if name in self._herder.config.connectors:
                 raise Conflict(f"Connector {name} already exists")
-            if initial_state is not TargetState.STARTED:
+            # Also over what a deletion that was cut short left of an older connector.
+            if initial_state is not self._herder.config.target(name):
                 await self._configs.put_target(name, initial_state)
             await self._configs.put_connector(name, config)
             info = ConnectorInfo(name, config, (), self._catalog.type_of(config.get("connector.class")))
@@ -285,7 +286,7 @@ class Operations:
                 "Failed to find any class that implements Connector and which name matches "
                 f"{class_name}, available connectors are: {known}"
             )
-        validation = await self._validation(named, look_outside=False)
+        validation = await self._validation(named, look_outside=True)
         errors = [error for value in validation.values for error in value.errors]
         if errors:
             raise BadRequest("\n".join([_INVALID_HEAD.format(len(errors)), *errors, _INVALID_TAIL]))

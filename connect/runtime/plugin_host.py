@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final, cast
 
-from connect.api import ConfigError, ConnectError, Connector, Definition, Kind, SourceConnector
-from connect.api.config import REQUIRED, Importance, Width
+from connect.api import ConfigError, ConnectError, Connector, Definition, SourceConnector
 from connect.runtime import group_offsets
 from connect.runtime.config import WorkerConfig
 from connect.runtime.config_providers import ConfigResolver
 from connect.runtime.connector_config import ConnectorConfig
+from connect.runtime.definitions import definition_json
 from connect.runtime.errors import trace_of
 from connect.runtime.forkserver import name_process
 from connect.runtime.plugins import PluginEntry, PluginKind, Plugins, connector_type
@@ -144,41 +144,6 @@ def _alter_offsets(request: Request) -> Answer:
     except ConnectError as exc:
         raise ConfigError(str(exc)) from exc  # what the user gave was refused; the connector is fine
     return {"done": bool(done)}
-
-
-def definition_json(definition: Definition) -> Answer:
-    """A definition without its check."""
-    return {
-        "name": definition.name,
-        "kind": definition.kind.value,
-        "required": definition.required,
-        "default": None if definition.required else definition.default,
-        "importance": definition.importance.value,
-        "doc": definition.doc,
-        "group": definition.group,
-        "order_in_group": definition.order_in_group,
-        "width": definition.width.value,
-        "display_name": definition.display_name,
-        "dependents": list(definition.dependents),
-        "recommended": list(definition.recommended),
-    }
-
-
-def definition_from_json(told: Mapping[str, Any]) -> Definition:
-    """The counterpart of `definition_json`."""
-    return Definition(
-        told["name"],
-        Kind(told["kind"]),
-        REQUIRED if told["required"] else told["default"],
-        Importance(told["importance"]),
-        told["doc"],
-        told["group"],
-        told["order_in_group"],
-        Width(told["width"]),
-        told["display_name"],
-        tuple(told["dependents"]),
-        tuple(told["recommended"]),
-    )
 
 
 _OPERATIONS: Final[Mapping[str, Callable[[Request], Any]]] = {

@@ -10,6 +10,7 @@ from connect.api import ConfigError, ConnectError
 from connect.runtime.forks import ForkServer
 
 _ANSWER_BYTES_MAX: Final = 64 << 20
+_AT_ONCE: Final = 16
 
 
 class PluginFailed(ConnectError):
@@ -21,13 +22,14 @@ class PluginFailed(ConnectError):
 
 
 class PluginHosts:
-    """Asks plugins. At most a few processes at once, so that fifty connectors do not make fifty."""
+    """Asks plugins. A bounded number of processes at once, so that many connectors do not make as many; but
+    more than one, so that a plugin that hangs does not hold up the others."""
 
     def __init__(self, forks: ForkServer, worker_settings: Mapping[str, str], timeout_s: float) -> None:
         self._forks = forks
         self._worker_settings = worker_settings
         self._timeout_s = timeout_s
-        self._slots = asyncio.Semaphore(4)
+        self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def ask(self, op: str, **fields: Any) -> Any:
         """The answer of `plugin_host` to this operation.

@@ -5,7 +5,7 @@ A plugin goes by its Java class name, by an alias of that (`PostgresConnector`, 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -125,6 +125,10 @@ class Plugins:
         if entry is None:
             raise ConfigError(f"Class {name} could not be found.")
         return entry
+
+    def finder(self, kind: PluginKind) -> Callable[[str], type[Plugin]]:
+        """What loads the class of a name; raises `ConfigError`."""
+        return lambda name: self.get(kind, name).load()
 
 
 def _aliases(entry: PluginEntry) -> set[str]:

@@ -22,7 +22,6 @@ from connect.api import (
     TopicPartition,
 )
 from connect.runtime.errors import ErrorHandler, Failure, Stage, Tolerated
-from connect.runtime.plugins import Plugins
 from connect.runtime.task_channel import TaskChannel
 from connect.transforms.chain import TransformChain
 
@@ -149,7 +148,6 @@ class SinkRunner:
             now = time.monotonic()
             if messages:
                 self._take(messages)
-                progress.records += len(messages)
                 next_put = now + _IDLE_PUT_S
             elif now >= next_put and not self._connector_paused:
                 self._put([])
@@ -258,15 +256,15 @@ class SinkRunner:
         execute, topic = self._errors.execute, message.topic()
         key = execute(
             lambda: self._key_converter.to_connect(topic, message.key()),
-            message, Stage.KEY_CONVERTER, Plugins.discover().name_of(self._key_converter),
+            message, Stage.KEY_CONVERTER, self._key_converter,
         )  # fmt: skip
         value = execute(
             lambda: self._value_converter.to_connect(topic, message.value()),
-            message, Stage.VALUE_CONVERTER, Plugins.discover().name_of(self._value_converter),
+            message, Stage.VALUE_CONVERTER, self._value_converter,
         )  # fmt: skip
         headers = execute(
             lambda: self._headers(topic, message.headers() or ()),
-            message, Stage.HEADER_CONVERTER, Plugins.discover().name_of(self._header_converter),
+            message, Stage.HEADER_CONVERTER, self._header_converter,
         )  # fmt: skip
         timestamp_type, timestamp_ms = message.timestamp()
         record = SinkRecord(
@@ -275,12 +273,9 @@ class SinkRunner:
             timestamp_ms=timestamp_ms if timestamp_type else None,
             timestamp_type=_TIMESTAMP_TYPES[timestamp_type], headers=headers,
         )  # fmt: skip
-        transforms = self._transforms
-        if transforms is None:
+        if self._transforms is None:
             return record
-        changed: SinkRecord | None = execute(
-            lambda: transforms.apply(record), message, Stage.TRANSFORMATION, "transforms"
-        )
+        changed: SinkRecord | None = self._errors.transform(self._transforms, record, message)
         return changed
 
     def _on_consume_error(self, error: KafkaError) -> None:
@@ -338,7 +333,7 @@ class SinkRunner:
                 self._key_converter.from_connect(topic, record.key_schema, record.raw_key),
                 self._value_converter.from_connect(topic, record.value_schema, record.raw_value),
             )
-            self._errors.fail(Failure(message, Stage.TASK_PUT, Plugins.discover().name_of(self._task), error))
+            self._errors.fail(Failure(message, Stage.TASK_PUT, self._task, error))
         except Tolerated:
             return
 

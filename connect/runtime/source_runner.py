@@ -20,7 +20,6 @@ from connect.api import (
 )
 from connect.runtime.errors import ErrorHandler, Failure, Stage, Tolerated
 from connect.runtime.offset_format import offset_key
-from connect.runtime.plugins import Plugins
 from connect.runtime.producer import Headers, RecordProducer, is_bad_record
 from connect.runtime.task_channel import TaskChannel
 from connect.runtime.topic_creation import TopicCreator
@@ -132,7 +131,6 @@ class SourceRunner:
                 if records := self._poll():
                     progress.enter("produce")
                     self._send(records)
-                    progress.records += len(records)
             self._producer.check()
             if time.monotonic() >= next_commit:
                 progress.enter("commit")
@@ -217,26 +215,21 @@ class SourceRunner:
     ) -> tuple[SourceRecord, bytes | None, bytes | None, Headers | None] | None:
         """Once more, a stage at a time, with retries and tolerance. None: a transform dropped the record."""
         execute, transforms = self._errors.execute, self._transforms
-        final = original
-        if transforms is not None:
-            record: SourceRecord | None = execute(
-                lambda: transforms.apply(original), original, Stage.TRANSFORMATION, "transforms"
-            )
-            if record is None:
-                return None
-            final = record
+        final = original if transforms is None else self._errors.transform(transforms, original, original)
+        if final is None:
+            return None
         topic = final.topic
         key = execute(
             lambda: self._key_converter.from_connect(topic, final.key_schema, final.raw_key),
-            original, Stage.KEY_CONVERTER, Plugins.discover().name_of(self._key_converter),
+            original, Stage.KEY_CONVERTER, self._key_converter,
         )  # fmt: skip
         value = execute(
             lambda: self._value_converter.from_connect(topic, final.value_schema, final.raw_value),
-            original, Stage.VALUE_CONVERTER, Plugins.discover().name_of(self._value_converter),
+            original, Stage.VALUE_CONVERTER, self._value_converter,
         )  # fmt: skip
         headers = execute(
             lambda: self._headers(topic, final.headers) if final.headers else None,
-            original, Stage.HEADER_CONVERTER, Plugins.discover().name_of(self._header_converter),
+            original, Stage.HEADER_CONVERTER, self._header_converter,
         )  # fmt: skip
         return final, key, value, headers
 
@@ -263,7 +256,7 @@ class SourceRunner:
                 if not is_bad_record(exc):
                     raise
                 try:
-                    self._errors.fail(Failure(original, Stage.KAFKA_PRODUCE, "producer", exc))
+                    self._errors.fail(Failure(original, Stage.KAFKA_PRODUCE, self._producer, exc))
                 except Tolerated:
                     return
             else:

@@ -103,9 +103,6 @@ class Supervisor:
         async with asyncio.timeout(seconds), self._settled:
             await self._settled.wait_for(condition)
 
-    def process(self, task: TaskId) -> TaskProcess | None:
-        return self._processes.get(task)
-
     def forget_topics(self, name: str) -> None:
         for task, process in self._processes.items():
             if task.connector == name:
@@ -113,8 +110,8 @@ class Supervisor:
 
     # Events of task processes
 
-    def on_running(self, task: TaskId) -> None:
-        _LOG.info("task %s is running", task)
+    def on_running(self, task: TaskId, pid: int | None) -> None:
+        _LOG.info("task %s is running as process %s", task, pid)
         self._herder.on_task_running(task, now_ms())
         self.wake()
 

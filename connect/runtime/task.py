@@ -16,7 +16,6 @@ from connect.api import (
     Connector,
     Converter,
     HeaderConverter,
-    Plugin,
     SinkConnector,
     SinkTask,
     SourceTask,
@@ -179,13 +178,12 @@ class _Builder:
 
     def _conversion(self, common: ConnectorConfig) -> dict[str, Any]:
         reporter = log_reporter(common, f"{self._connector}-{self._task_id}")
+        find = self._plugins.finder
         return {
             "key_converter": self._converter("key", common.key_converter),
             "value_converter": self._converter("value", common.value_converter),
             "header_converter": self._header_converter(common.header_converter),
-            "transforms": build_chain(
-                self._config, self._find(PluginKind.TRANSFORM), self._find(PluginKind.PREDICATE)
-            ),
+            "transforms": build_chain(self._config, find(PluginKind.TRANSFORM), find(PluginKind.PREDICATE)),
             "errors": ErrorHandler(
                 common, self._channel.wait, time.monotonic, [reporter] if reporter else []
             ),
@@ -217,9 +215,6 @@ class _Builder:
             if name.startswith(f"{prefix}.") and value is not None
         }
         return self._plugins.get(PluginKind.CONVERTER, class_name).load()(), settings
-
-    def _find(self, kind: PluginKind) -> Callable[[str], type[Plugin]]:
-        return lambda class_name: self._plugins.get(kind, class_name).load()
 
 
 def _nothing() -> None:

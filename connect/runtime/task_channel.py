@@ -2,7 +2,7 @@
 
     worker → task   {"type": "start", …} once, then {"type": "pause" | "resume" | "stop" | "forget_topics"}
     task → worker   {"type": "running" | "paused" | "stopped"}, {"type": "failed", "trace": …},
-                    {"type": "topic", "topic": …}, {"type": "heartbeat", "stage": …, "stage_ms": …, …}
+                    {"type": "topic", "topic": …}, {"type": "heartbeat", "stage": …, "stage_ms": …}
 
 When the worker's end closes the worker is dead: the task ends at once, for another worker may start it.
 """
@@ -23,12 +23,11 @@ _READ_BYTES: Final = 1 << 16
 class Progress:
     """What the task does now, for the heartbeat. Written by the task's thread, a batch at a time."""
 
-    __slots__ = ("records", "since", "stage")
+    __slots__ = ("since", "stage")
 
     def __init__(self) -> None:
         self.stage = "start"
         self.since = time.monotonic()
-        self.records = 0
 
     def enter(self, stage: str) -> None:
         self.stage = stage
@@ -143,7 +142,5 @@ class TaskChannel:
 
     def _beat(self) -> None:
         progress = self.progress
-        self.send(
-            "heartbeat", stage=progress.stage, stage_ms=round((time.monotonic() - progress.since) * 1000),
-            records=progress.records,
-        )  # fmt: skip
+        stage_ms = round((time.monotonic() - progress.since) * 1000)
+        self.send("heartbeat", stage=progress.stage, stage_ms=stage_ms)

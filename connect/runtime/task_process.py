@@ -20,7 +20,7 @@ _SILENT_BEATS: Final = 6
 class TaskEvents(Protocol):
     """Whom a task process tells what happens."""
 
-    def on_running(self, task: TaskId) -> None: ...
+    def on_running(self, task: TaskId, pid: int | None) -> None: ...
 
     def on_paused(self, task: TaskId) -> None: ...
 
@@ -40,8 +40,7 @@ class TaskProcess:
         self._writer: asyncio.StreamWriter | None = None
         self._stopped_early = False
         self._trace: str | None = None
-        self.pid: int | None = None
-        self.heartbeat: Mapping[str, Any] = {}
+        self._pid: int | None = None
 
     async def run(self, order: Callable[[], Awaitable[Mapping[str, Any]]]) -> str | None:
         """Start it with the order that `order` makes, and wait for its end: None, or why it failed."""
@@ -53,7 +52,7 @@ class TaskProcess:
         reader, self._writer = await asyncio.open_connection(sock=ours, limit=_MESSAGE_BYTES_MAX)
         try:
             self._tell({"type": "start", "heartbeat_s": self._heartbeat_s, **message})
-            self.pid = await self._child.pid
+            self._pid = await self._child.pid
             await self._listen(reader)
             how = await self._child.exited
         finally:
@@ -111,7 +110,7 @@ class TaskProcess:
     def _take(self, message: Mapping[str, Any]) -> None:
         kind = message["type"]
         if kind == "running":
-            self._events.on_running(self.task)
+            self._events.on_running(self.task, self._pid)
         elif kind == "paused":
             self._events.on_paused(self.task)
         elif kind == "topic":
@@ -119,7 +118,6 @@ class TaskProcess:
         elif kind == "failed":
             self._trace = message["trace"]
         elif kind == "heartbeat":
-            self.heartbeat = message
             self._check_hang(message["stage_ms"] / 1000, message["stage"])
 
     def _check_hang(self, seconds: float, stage: str) -> None:

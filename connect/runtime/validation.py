@@ -32,6 +32,7 @@ from connect.runtime.kafka_clients import librdkafka_settings
 from connect.runtime.plugins import PluginEntry, PluginKind, Plugins
 from connect.runtime.service import ConfigValue, Validation
 from connect.runtime.task_config import TaskConfig
+from connect.transforms.chain import build_chain
 
 _ROLES = {"key.converter": Converter, "value.converter": Converter, "header.converter": HeaderConverter}
 _TRANSFORM_KEYS = ("type", "plugin.version", "predicate", "negate")
@@ -105,6 +106,7 @@ class Validator:
             if self._config.get(definition.name) is not None:
                 self._add(definition)
         self._check_clients()
+        self._check_chain()
         self._cross_check(common, {})
         config = self._cross_check(connector.config_class, {})
         self._add_unknown(connector.config_class, common)
@@ -250,6 +252,20 @@ class Validator:
         if config is not None:
             self._warnings += [warning.message for warning in config.warnings()]
         return None if errors else config
+
+    def _check_chain(self) -> None:
+        """What only shows when the transforms are put together; where each setting alone is right."""
+        rows = [row for name, row in self._rows.items() if name.startswith(("transforms", "predicates"))]
+        if any(row.errors for row in rows):
+            return
+        find = self._plugins.finder
+        try:
+            chain = build_chain(self._config, find(PluginKind.TRANSFORM), find(PluginKind.PREDICATE))
+        except ConfigError as exc:
+            self._blame([FieldError("transforms", str(exc))])
+        else:
+            if chain is not None:
+                chain.close()
 
     def _check_clients(self) -> None:
         if (self._config.get("exactly.once.support") or "").lower() == "required":

@@ -59,6 +59,11 @@ class TransformChain:
             raise
         return record
 
+    @property
+    def steps(self) -> list[tuple[Transform[Any], Step]]:
+        """Each transform with what applies it where its predicate says so, for who runs them one by one."""
+        return [(t, step) for t, (_, step) in zip(self._transforms, self._steps, strict=True)]
+
     def close(self) -> None:
         """Close all transforms."""
         for transform in self._transforms:

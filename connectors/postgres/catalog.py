@@ -90,7 +90,7 @@ HAVING i.indisprimary OR bool_and(a.attnotnull)
  ORDER BY i.indisreplident DESC, i.indisprimary DESC, c.relname LIMIT 1
 """
 _TYPE: Final = """
-SELECT typname, typtype, CASE WHEN typcategory = 'A' AND typelem <> 0 THEN typelem::bigint ELSE 0 END,
+SELECT typname, typtype, CASE WHEN typoutput = 'array_out'::regproc THEN typelem::bigint ELSE 0 END,
        typbasetype::bigint, typtypmod,
        ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = t.oid ORDER BY enumsortorder)
   FROM pg_type t WHERE oid = %s

@@ -48,6 +48,11 @@ class Position:
 
 def read_offset(offset: Mapping[str, Any]) -> Position:
     """The position that an offset stands for; raises `ConnectError` naming what is wrong with it."""
+    if pending := offset.get("incremental_snapshot_collections"):
+        raise ConnectError(
+            f"the offset is in the middle of an incremental snapshot of {pending}, which is not supported "
+            "yet: let Debezium finish or stop it first"
+        )
     lsn = _number(offset, "lsn")
     if lsn is None:
         raise ConnectError(f"the offset {dict(offset)} has no lsn: reset the offsets of the connector")

@@ -26,7 +26,7 @@ _CALL: Final = re.compile(r"\(?[A-Za-z0-9_.\"]+\(.*", re.DOTALL)
 _NULL: Final = "null"
 
 
-class IncomingColumn:
+class _Column:
     """One column of the rows that come in, with all that is known of it."""
 
     __slots__ = ("absent", "default", "kept", "name", "schema", "type")
@@ -71,7 +71,7 @@ class TablePlan:
     ) -> None:
         by_name = {column.name: column for column in table.columns}
         columns = [
-            IncomingColumn(
+            _Column(
                 name, types.column_type(pg_type, typmod), by_name.get(name),
                 filters.keeps_column(table.schema, table.name, name),
             )
@@ -93,7 +93,7 @@ class TablePlan:
         self._absent = [None if c.name in identity else c.absent for c in columns]
         self._set_key(columns)
 
-    def _set_key(self, columns: Sequence[IncomingColumn]) -> None:
+    def _set_key(self, columns: Sequence[_Column]) -> None:
         places = {column.name: index for index, column in enumerate(columns) if column.type is not None}
         names = self.table.key if all(name in places for name in self.table.key) else ()
         self.key: Callable[[Sequence[str]], str] | None = None

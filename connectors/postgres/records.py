@@ -11,6 +11,9 @@ from connectors.postgres.envelope import event
 from connectors.postgres.plan import TablePlan
 
 CREATE, UPDATE, DELETE, READ, TRUNCATE = "c", "u", "d", "r", "t"
+RECORD_OVERHEAD_BYTES: Final = 600
+"""What a record takes beside its row: envelope, key, offset and the objects that hold them."""
+
 _NULL: Final = "null"
 
 

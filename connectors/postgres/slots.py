@@ -17,7 +17,7 @@ from connectors.postgres.offsets import Lsn, Position, parse_lsn, show_lsn
 _DROP_TIMEOUT_S: Final = 5.0
 _DROP_RETRY_S: Final = 0.02
 _SLOT: Final = """
-SELECT plugin, database, active_pid, confirmed_flush_lsn::text, restart_lsn::text, wal_status
+SELECT plugin, database, confirmed_flush_lsn::text, restart_lsn::text, wal_status
   FROM pg_replication_slots WHERE slot_name = %s
 """
 
@@ -31,7 +31,6 @@ class Slot:
     """A slot as the server knows it; transactions that committed before `confirmed_lsn` do not come again."""
 
     confirmed_lsn: Lsn
-    active_pid: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ def find_slot(connection: psycopg.Connection[Any], config: PostgresSourceConfig)
     row = connection.execute(_SLOT, (config.slot_name,)).fetchone()
     if row is None:
         return None
-    plugin, database, active_pid, confirmed, restart, wal_status = row
+    plugin, database, confirmed, restart, wal_status = row
     name = config.slot_name
     if plugin != config.plugin_name or database != config.dbname:
         actual = f"plugin {plugin} in database {database}" if plugin else "physical replication"
@@ -61,7 +60,7 @@ def find_slot(connection: psycopg.Connection[Any], config: PostgresSourceConfig)
             f"needs, as the server's max_slot_wal_keep_size allows no more: drop it with "
             f"{drop_statement(name)}, reset the connector's offsets and start again with a snapshot"
         )
-    return Slot(parse_lsn(confirmed), active_pid)
+    return Slot(parse_lsn(confirmed))
 
 
 def drop_statement(slot: str) -> str:

@@ -17,7 +17,7 @@ from connectors.postgres.envelope import SourceBlocks, TransactionSource, timest
 from connectors.postgres.filters import Filters
 from connectors.postgres.offsets import Lsn, snapshot_offset
 from connectors.postgres.plan import TablePlan
-from connectors.postgres.records import READ, RecordMaker
+from connectors.postgres.records import READ, RECORD_OVERHEAD_BYTES, RecordMaker
 from connectors.postgres.type_map import TypeMap
 
 _ESCAPE: Final = re.compile(r"\\(.)")
@@ -25,7 +25,6 @@ _ESCAPE: Final = re.compile(r"\\(.)")
 _ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _NULL_TEXT: Final = "\\N"
 _WAIT_S: Final = 0.5
-_RECORD_OVERHEAD_BYTES: Final = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +167,7 @@ class Snapshot:
                     for place, encode in steps:
                         fields[place] = encode(fields[place])
                 rows.append(fields)
-                size += len(line) + _RECORD_OVERHEAD_BYTES
+                size += len(line) + RECORD_OVERHEAD_BYTES
                 if len(rows) >= limit or size >= bytes_max:
                     yield rows
                     rows, size = [], 0

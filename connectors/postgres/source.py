@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any, Final
 
 import psycopg
@@ -127,9 +128,7 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         else:
             start = slot.confirmed_lsn if slot else create_slot(self._replication_connection(), config).lsn
         if not self._streams():
-            log.info(
-                "snapshot finished; snapshot.mode=initial_only streams nothing", connector=config.topic_prefix
-            )
+            log.info("snapshot.mode=initial_only streams nothing")
             while True:
                 yield from self._pause(_PAUSE_S)
         yield from self._pause(config.streaming_delay_ms / 1000)
@@ -189,18 +188,19 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
 
     def _read_snapshot(self, point: SnapshotPoint) -> Iterator[Sequence[SourceRecord]]:
         self._started_snapshot = True
-        log.info("snapshot starts", connector=self._config.topic_prefix, lsn=show_lsn(point.lsn))
-        with connect(self._config) as connection:
+        log.info("snapshot starts", lsn=show_lsn(point.lsn))
+        # Closed without a word to the server: it may be in the middle of a COPY.
+        with closing(connect(self._config)) as connection:
             snapshot = Snapshot(self._config, connection, self._filters, self._maker, self._batch_bytes)
             yield from snapshot.read(point)
-        log.info("snapshot finished", connector=self._config.topic_prefix)
+        log.info("snapshot finished")
 
     def _read_stream(
         self, start: Lsn, resume: Position | None, catalog: Catalog
     ) -> Iterator[Sequence[SourceRecord]]:
         config = self._config
         reader = yield from self._start_streaming(start)
-        log.info("streaming", connector=config.topic_prefix, slot=config.slot_name, lsn=show_lsn(start))
+        log.info("streaming", slot=config.slot_name, lsn=show_lsn(start))
         stream = self._stream = Stream(
             self._replication_connection(), reader, start, resume,
             _Plans(config, self._filters, catalog).plan, self._maker,

@@ -13,7 +13,7 @@ from connectors.postgres.envelope import SourceBlocks, TransactionSource, timest
 from connectors.postgres.messages import SOURCE_TABLE, MessageRecords
 from connectors.postgres.offsets import Lsn, Position
 from connectors.postgres.plan import TablePlan
-from connectors.postgres.records import CREATE, Change, RecordMaker
+from connectors.postgres.records import CREATE, RECORD_OVERHEAD_BYTES, Change, RecordMaker
 
 _XLOG_DATA, _KEEPALIVE = b"w"[0], b"k"[0]
 _XLOG_HEAD_BYTES: Final = 25
@@ -22,14 +22,10 @@ _CHANGE_HEAD: Final = struct.Struct(">xQ16xBI").unpack_from
 _CHANGE_BYTES_MIN: Final = 30
 _KEEPALIVE_FORMAT: Final = struct.Struct(">cQqB")
 _STATUS_FORMAT: Final = struct.Struct(">cQQQqB")
-_RECORD_OVERHEAD_BYTES: Final = 600
 _ROWS: Final = {pgoutput.INSERT: "INSERT", pgoutput.UPDATE: "UPDATE", pgoutput.DELETE: "DELETE"}
 _OPERATIONS: Final = {
-    "c": pgoutput.INSERT,
-    "u": pgoutput.UPDATE,
-    "d": pgoutput.DELETE,
-    "t": pgoutput.TRUNCATE,
-}
+    "c": pgoutput.INSERT, "u": pgoutput.UPDATE, "d": pgoutput.DELETE, "t": pgoutput.TRUNCATE,
+}  # fmt: skip
 
 PlanOf = Callable[[pgoutput.Relation], TablePlan | None]
 
@@ -94,7 +90,7 @@ class Stream:
                     break
                 tail = timestamps(time.time_ns())
             elif message[0] == _XLOG_DATA:
-                size += len(message) + _RECORD_OVERHEAD_BYTES
+                size += len(message) + RECORD_OVERHEAD_BYTES
                 if len(message) < _CHANGE_BYTES_MIN:
                     raise pgoutput.MalformedMessage(
                         f"a message of {len(message)} bytes is too short: {message!r}"
@@ -189,13 +185,8 @@ class Stream:
         else:  # it belongs to no transaction, and all that committed before it have been sent
             self._commit_lsn = self._received = Lsn(lsn)
             ts_us = self._last_commit_us or time.time_ns() // 1000
-            offset = {
-                "lsn_proc": lsn,
-                "messageType": "MESSAGE",
-                "lsn_commit": lsn,
-                "lsn": lsn,
-                "ts_usec": ts_us,
-            }
+            offset = {"lsn_proc": lsn, "messageType": "MESSAGE", "lsn_commit": lsn, "lsn": lsn,
+                      "ts_usec": ts_us}  # fmt: skip
             source = self._sources.transaction(ts_us, None, lsn)
         batch.append(
             self._messages.record(message.prefix, message.content, source.block(SOURCE_TABLE, lsn), offset)
@@ -212,13 +203,8 @@ class Stream:
         if self._commit_lsn:
             return {"lsn_proc": lsn, "messageType": operation, "lsn_commit": self._commit_lsn, "lsn": lsn,
                     "txId": begin.xid, "ts_usec": begin.commit_us}  # fmt: skip
-        return {
-            "lsn_proc": lsn,
-            "messageType": operation,
-            "lsn": lsn,
-            "txId": begin.xid,
-            "ts_usec": begin.commit_us,
-        }
+        return {"lsn_proc": lsn, "messageType": operation, "lsn": lsn, "txId": begin.xid,
+                "ts_usec": begin.commit_us}  # fmt: skip
 
     def _new_source(self) -> TransactionSource:
         begin = self._begin

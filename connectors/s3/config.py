@@ -310,7 +310,7 @@ class S3SinkConfig(Config):
         "timestamp.extractor", default="Wallclock", group="Partitioner",
         choices=("Wallclock", "Record", "RecordField"),
         doc="Where time-based partitioners take a record's time from: the clock, the record's timestamp, or "
-            "its field timestamp.field.",
+            "its field timestamp.field. By the clock, records may be written twice after a crash.",
     )  # fmt: skip
     timestamp_field: str = setting(
         "timestamp.field", default="timestamp", group="Partitioner",

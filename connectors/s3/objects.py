@@ -61,7 +61,7 @@ class Buffer:
 
     def spill(self) -> None:
         """Free the memory."""
-        if self._disk is None:
+        if self._memory:
             self._disk, self._disk_start = tempfile.TemporaryFile(buffering=0), 0  # noqa: SIM115
             self._write(self._memory)
             self._free()

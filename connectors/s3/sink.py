@@ -44,9 +44,10 @@ class S3SinkTask(SinkTask[S3SinkConfig]):
 
     def put(self, records: Sequence[SinkRecord]) -> None:
         now_ms = _now_ms()
+        for writer in self._writers.values():
+            writer.started_over = False
         try:
             for writer in self._writers.values():
-                writer.started_over = False
                 writer.tick(now_ms)
             for partition, run in _by_partition(records):
                 if partition not in self._writers:

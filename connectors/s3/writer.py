@@ -9,6 +9,9 @@ With scheduled rotation the clock decides too. Then objects are written only whe
 (`If-None-Match: *`), each tells in its metadata up to which offset it has the records of its place, and a
 task that finds one leaves those records out and begins again. (The object of a multipart upload cannot
 tell; only its first record is known to be in it, and others may be written a second time.)
+
+With the extractor Wallclock a record that comes again after a crash may belong to another folder, so some
+may be there twice: at least once.
 """
 
 from collections.abc import Callable

@@ -174,12 +174,19 @@ def rebuilt(bootstrap: str) -> dict[int, int]:
 
 
 def kill(platform: Millstream, victim: str) -> None:
-    """SIGKILL one of the processes, or all; what has no process at the moment counts as killed already."""
+    """SIGKILL one of the processes, or all. A victim that is just being started again is waited for."""
     if victim == "all":
         platform.kill()
         platform.start()
         return
-    for pid in [pid for pid, command in platform.processes() if VICTIMS[victim] in command]:
+    found: list[int] = []
+
+    def appears() -> bool:
+        found[:] = [pid for pid, title in platform.processes() if VICTIMS[victim] in title]
+        return bool(found)
+
+    wait_for(appears, f"a process of the {victim}")
+    for pid in found:
         kill_quietly(pid)
 
 

@@ -133,6 +133,9 @@ class CollectingTask(SinkTask[CollectingConfig]):
         if records and self._config.fault == "put retries twice" and next(self._calls) < 2:
             self._context.timeout(100)
             raise RetriableError("not yet")
+        if records and self._config.fault == "rewinds once" and next(self._calls) == 0:
+            first = records[0]
+            self._context.rewind({TopicPartition(first.topic, first.partition): first.offset})
         for record in records:
             text = record.value.decode() if isinstance(record.value, bytes) else str(record.value)
             if text == self._config.fault.removeprefix("errant "):

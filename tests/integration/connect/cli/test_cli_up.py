@@ -61,16 +61,13 @@ def test_up_tells_its_ports_and_stops_cleanly(tmp_path: Path, how: signal.Signal
         produce(f"127.0.0.1:{ports['kafka']}")
         assert answers(f"http://127.0.0.1:{ports['rest']}")
         everyone = psutil.Process(up.pid).children(recursive=True)
-        began = time.monotonic()
         up.send_signal(how)
-        out, err = up.communicate()
-        took_seconds = time.monotonic() - began
+        out, err = up.communicate(timeout=DEADLINE_SECONDS)
     assert up.returncode == 0, err
     assert out.splitlines() == [
         f"Kafka  127.0.0.1:{ports['kafka']}",
         f"REST   http://127.0.0.1:{ports['rest']}",
     ]
-    assert took_seconds < 10
     assert not told.exists()
     assert psutil.wait_procs(everyone, timeout=5)[1] == []
     events = [json.loads(line) for line in err.splitlines() if line.startswith("{")]

@@ -328,3 +328,42 @@ def test_active_topics_can_be_reset(broker: Broker, kafka_topic: str) -> None:
             await scenario(worker)
 
     asyncio.run(run())
+
+
+def test_topics_by_a_java_regular_expression(broker: Broker, kafka_topic: str, tmp_path: Path) -> None:
+    file, config = tmp_path / "out", sink("", tmp_path / "out")
+    del config["topics"]
+    for number, topic in enumerate((f"{kafka_topic}-a1", f"{kafka_topic}-b2", f"{kafka_topic}-c")):
+        produce(broker.bootstrap, topic, [str(number).encode()])
+
+    async def scenario() -> None:
+        async with running(worker_settings(broker.bootstrap)) as worker:
+            pattern = rf"\Q{kafka_topic}\E-a\d|{kafka_topic}-b\d"
+            await worker.create(name(kafka_topic), {**config, "topics.regex": pattern})
+            await until(lambda: len(values(file)) == 2)
+            assert sorted(worker.active_topics(name(kafka_topic))) == [
+                f"{kafka_topic}-a1",
+                f"{kafka_topic}-b2",
+            ]
+
+    asyncio.run(scenario())
+    assert values(file) == ["0", "1"]
+
+
+def test_a_sink_that_rewinds_gets_its_records_again(broker: Broker, kafka_topic: str, tmp_path: Path) -> None:
+    file = tmp_path / "out"
+
+    async def scenario() -> None:
+        async with running(worker_settings(broker.bootstrap)) as worker:
+            produce(broker.bootstrap, kafka_topic, [b"1", b"2"])
+            await worker.create(name(kafka_topic), sink(kafka_topic, file, fault="rewinds once"))
+            await until(lambda: values(file) == ["1", "1", "2", "2"])
+            await until_offset(worker)
+
+    async def until_offset(worker: Worker) -> None:
+        place = {"kafka_topic": kafka_topic, "kafka_partition": 0}
+        async with asyncio.timeout(30):
+            while list(await worker.offsets(name(kafka_topic))) != [(place, {"kafka_offset": 2})]:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)  # it comes through Kafka, no event tells of it
+
+    asyncio.run(scenario())

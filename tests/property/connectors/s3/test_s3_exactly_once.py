@@ -71,7 +71,7 @@ SETTINGS = st.tuples(
     }
 )
 THOROUGH = settings(
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None, max_examples=50
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None, max_examples=200
 )
 FAULTS = st.lists(st.sampled_from([*Fault, Fault.NONE, Fault.NONE]), max_size=25)
 
@@ -102,7 +102,7 @@ def run_disturbed(driver: SinkDriver, data: st.DataObject, until_caught_up: bool
 
 
 @settings(
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None, max_examples=50
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None, max_examples=200
 )
 @given(SETTINGS, logs(), FAULTS, st.data())
 def test_the_objects_are_those_of_an_undisturbed_run(
@@ -115,10 +115,12 @@ def test_the_objects_are_those_of_an_undisturbed_run(
         driver = SinkDriver(given_settings, log)
         run_disturbed(driver, data)
     assert bucket.objects == expected.objects
+    driver.task.stop()
+    assert driver.task._plan.gauge.bytes == 0
 
 
 @settings(
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None, max_examples=50
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None, max_examples=200
 )
 @given(st.one_of(DEFAULT, BY_FIELD), st.integers(1, 8), logs(), FAULTS, st.data())
 def test_every_record_is_there_once_with_scheduled_rotation(

@@ -36,6 +36,35 @@ asyncio.run(main())
 """
 
 
+FULL_DISK = """
+import asyncio, resource, sys
+from pathlib import Path
+from broker.catalog import Catalog, CatalogWriteError, GroupChanges, OffsetRow
+
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+def limit_files(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+
+async def main():
+    catalog = Catalog.open(Path(sys.argv[1]))
+    limit_files(200_000)
+    stored = refused = 0
+    while refused < 10:
+        rows = [OffsetRow("g", f"t{stored}", p, 0, -1, "x" * 50, 0, None) for p in range(20)]
+        try:
+            await catalog.change_group(GroupChanges("g", put_offsets=rows))
+            stored += 1
+        except CatalogWriteError:
+            refused += 1
+    limit_files(most)
+    await catalog.change_group(GroupChanges("g", document=b"there is space again"))
+    print(stored * 20)
+
+asyncio.run(main())
+"""
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "catalog.db"
@@ -218,6 +247,21 @@ def test_a_file_that_is_no_catalog_is_refused_in_clear_words(path: Path) -> None
     path.write_bytes(b"x" * 5000)
     with pytest.raises(CatalogError, match=r"cannot open the catalog .*catalog\.db: file is not a database"):
         Catalog.open(path)
+
+
+def test_a_full_disk_refuses_changes_and_loses_none(path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    catalog = Catalog.open(path)
+    document, offsets = catalog.read_group("g")
+    catalog.close()
+    assert document == b"there is space again"
+    assert len(offsets) == int(done.stdout.splitlines()[-1]) > 0
 
 
 def test_a_kill_leaves_all_of_a_change_or_nothing(path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from broker.catalog import Catalog, Topic
+from broker.catalog.placement import Placement
 from broker.config import BrokerSettings
 from broker.coordinator.messages import Commit, FetchOffsets, Heartbeat, Join, Protocol, Sync
 from broker.coordinator.records import CommittedOffset
@@ -136,6 +137,21 @@ def test_offsets_of_topics_that_are_gone_are_dropped_at_the_start(tmp_path: Path
             async with shell(path) as groups:
                 result = await groups.ask(FetchOffsets("g", None))
                 assert set(result.offsets) == {("t", 0)}
+
+    run(scenario, tmp_path)
+
+
+def test_a_group_that_another_broker_coordinates_is_refused(tmp_path: Path) -> None:
+    class Elsewhere(Placement):
+        def coordinator(self, _key: str) -> int:
+            return 2
+
+    async def scenario(path: Path) -> None:
+        async with shell(path) as groups:
+            groups._catalog.placement = Elsewhere(1)
+            with pytest.raises(KafkaError) as refused:
+                await groups.ask(commit(1))
+            assert refused.value.code is ErrorCode.not_coordinator
 
     run(scenario, tmp_path)
 

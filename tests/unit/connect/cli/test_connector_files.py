@@ -145,6 +145,29 @@ def test_two_files_for_one_connector(kept: Kept) -> None:
     assert kept.service.configs["c"]["topic"] == "t"
 
 
+def test_a_second_file_does_not_step_in_for_one_that_waits(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: Any) -> ConnectorInfo:
+        raise RuntimeError("a bug of the worker")
+
+    write(kept.path / "1.json", {"name": "c", "config": CONFIG})
+    write(kept.path / "2.json", {"name": "c", "config": {**CONFIG, "topic": "other"}})
+    with monkeypatch.context() as patched:
+        patched.setattr(kept.service, "create", refuse)
+        assert kept.look()[0]["error"] == "a bug of the worker"
+    assert kept.look() == []
+    assert kept.service.connectors() == []
+
+
+def test_a_hidden_secret_in_a_file_means_the_stored_one(kept: Kept) -> None:
+    path = write(kept.path / "c.json", {**CONFIG, "door.code": "1234"})
+    kept.look()
+    write(path, {**CONFIG, "door.code": "[hidden]"})
+    assert kept.look() == []
+    assert kept.service.configs["c"]["door.code"] == "1234"
+
+
 def test_a_refused_config_is_tried_again_later(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     tries = 0
 

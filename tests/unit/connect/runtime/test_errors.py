@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from connect.api import ConnectError, DataError, RetriableError
+from connect.api import ConnectError, DataError, RetriableError, SourceRecord
+from connect.converters.string import StringConverter
 from connect.runtime.connector_config import SourceConnectorConfig
 from connect.runtime.errors import ErrorHandler, Failure, Stage, Tolerated, trace_of
 
@@ -37,16 +38,26 @@ def failing(times: int, error: Exception) -> Callable[[], str]:
     return operation
 
 
+RECORD = SourceRecord({"file": "a"}, {"position": 7}, "t", b"secret")
+
+
 def run(errors: ErrorHandler, operation: Callable[[], str]) -> str:
-    return errors.execute(operation, "record", Stage.VALUE_CONVERTER, "C")
+    return errors.execute(operation, RECORD, Stage.VALUE_CONVERTER, StringConverter())
 
 
 def test_by_default_the_first_error_fails_the_task_and_is_reported() -> None:
     clock, reported = Clock(), []  # type: tuple[Clock, list[Failure]]
     with pytest.raises(ConnectError, match="Tolerance exceeded in error handler") as caught:
         run(handler(clock, reported), failing(1, DataError("bad")))
-    assert isinstance(caught.value.__cause__, DataError)
-    assert [(f.stage, f.plugin, str(f.error)) for f in reported] == [(Stage.VALUE_CONVERTER, "C", "bad")]
+    assert trace_of(caught.value).splitlines() == [
+        "org.apache.kafka.connect.errors.ConnectException: Tolerance exceeded in error handler",
+        "in VALUE_CONVERTER with org.apache.kafka.connect.storage.StringConverter, "
+        "record of {'file': 'a'} before {'position': 7}",
+        "Caused by: org.apache.kafka.connect.errors.DataException: bad",
+    ]
+    assert [(f.stage, f.plugin, str(f.error)) for f in reported] == [
+        (Stage.VALUE_CONVERTER, "org.apache.kafka.connect.storage.StringConverter", "bad")
+    ]
     assert clock.waits == []
 
 
