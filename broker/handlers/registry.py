@@ -49,13 +49,15 @@ class Deferred:
         """Give the answer, once."""
         assert self._response is None, "answered twice"
         self._response = response
-        if self._listener is not None:
-            self._listener(response)
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener(response)
 
     def listen(self, listener: Callable[[Any], None]) -> None:
         """Call `listener` with the response, at once if it is there."""
-        self._listener = listener
-        if self._response is not None:
+        if self._response is None:
+            self._listener = listener
+        else:
             listener(self._response)
 
     def hurry(self) -> None:

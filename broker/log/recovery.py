@@ -17,7 +17,7 @@ import structlog
 
 from broker.log.partition_log import LEADER_EPOCH, PartitionLog
 from broker.log.segment import RELATIVE_OFFSET_MAX, Segment
-from broker.wire.batch import HEADER_BYTES, NO_PRODUCER_ID, BatchHeader, InvalidBatch, check_crc, read_header
+from broker.wire.batch import HEADER_BYTES, NO_PRODUCER_ID, BatchHeader, InvalidBatch, check_crc
 
 logger = structlog.get_logger(__name__)
 
@@ -128,7 +128,7 @@ def _batch_follows(segment: Segment, position: int) -> bool:
         while (found := content.find(_BATCH_MARK, found + _MARK_POSITION) - _MARK_POSITION) > position:
             if found + HEADER_BYTES > segment.size:
                 break
-            header = read_header(view, found)
+            header = BatchHeader(view, found)
             end = found + header.batch_bytes
             if 0 <= header.base_offset - segment.next_offset <= RELATIVE_OFFSET_MAX and end <= segment.size:
                 with view[found:end] as batch:

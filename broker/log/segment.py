@@ -13,7 +13,6 @@ from broker.wire.batch import (
     BatchHeader,
     InvalidBatch,
     check_crc,
-    read_header,
 )
 
 SCAN_BYTES = 1024 * 1024
@@ -207,7 +206,7 @@ class Segment:
             have = chunk_start + len(chunk) - position
             need = HEADER_BYTES
             if have >= need:
-                header = read_header(chunk, position - chunk_start)
+                header = BatchHeader(chunk, position - chunk_start)
                 if header.batch_bytes < HEADER_BYTES or header.magic != MAGIC or header.last_offset_delta < 0:
                     raise InvalidBatch(f"no batch header at position {position}")
                 if not self.base_offset <= header.base_offset <= self.base_offset + RELATIVE_OFFSET_MAX:

@@ -32,7 +32,8 @@ class GroupCommit:
 
     def after_sync(self, logs: Iterable[PartitionLog], done: Done | None = None) -> None:
         """Call `done` when all that is now written to `logs` is durable, or a log is offline (`failure`)."""
-        self._logs.update(dict.fromkeys(logs))
+        for log in logs:
+            self._logs[log] = None
         if done is not None:
             self._waiting.append(done)
         if not self._busy:

@@ -15,7 +15,6 @@ from broker.wire.batch import (
     BatchHeader,
     InvalidBatch,
     check_crc,
-    read_header,
 )
 from broker.wire.errors import ErrorCode, KafkaError
 
@@ -29,7 +28,7 @@ def validate_batch(records: memoryview, config: LogConfig, now_ms: int) -> Batch
             ErrorCode.corrupt_message, f"magic {records[MAGIC_POSITION]} is not supported, only {MAGIC} is"
         )
     try:
-        header = read_header(records)
+        header = BatchHeader(records)
     except InvalidBatch as exc:
         raise KafkaError(ErrorCode.invalid_record, f"one record batch expected: {exc}") from exc
     if header.batch_bytes != len(records):

@@ -35,6 +35,7 @@ UNSENT_BYTES_MAX = 1024 * 1024
 SENDFILE_BYTES_MIN = 16 * 1024
 """Below it a copy into the answer is cheaper than a system call of its own."""
 
+CORRELATION_ID_BYTES = 4
 SEND_PARTS_MAX = 64
 CONTEXTS_KEPT = 64
 
@@ -84,6 +85,7 @@ class Connection:
         self._unsent_bytes = 0
         self._reading = False
         self._writing = False
+        self._flush_is_due = False
         self._finishing = False
         self._closed = False
         self.active_at = self._loop.time()
@@ -284,24 +286,35 @@ class Connection:
         while self._slots and (parts := self._slots[0].parts) is not None:
             self._slots.popleft()
             self._unsent.extend(parts)
-        self.flush()
+        if not self._flush_is_due:
+            # Not at once: the answers that one sync sets free go out together.
+            self._flush_is_due = True
+            self._loop.call_soon(self._flush_now)
 
     def _encoded(self, slot: _Slot, response: Any) -> list[Any]:
         """The whole response with its header: bytes, and slices that sendfile will send."""
         codec, version = slot.codec, slot.version
         parts: list[Any] = [b""]
-        size = 4  # the correlation id
+        memory_bytes = file_bytes = 0
         for part in codec.encode(version, response):
             if isinstance(part, FileSlice):
-                size += part.length
-                parts.append(part.read() if part.length < SENDFILE_BYTES_MIN else part)
-            elif part:
-                size += len(part)
+                if part.length >= SENDFILE_BYTES_MIN:
+                    file_bytes += part.length
+                    parts.append(part)
+                    continue
+                part = part.read()
+            if part:
+                memory_bytes += len(part)
                 parts.append(part)
         flexible = codec.response_is_flexible(version)
-        parts[0] = _RESPONSE_HEADER.pack(size + flexible, slot.correlation_id) + (b"\0" if flexible else b"")
-        self._unsent_bytes += sum(len(part) for part in parts if not isinstance(part, FileSlice))
+        size = CORRELATION_ID_BYTES + flexible + memory_bytes + file_bytes
+        parts[0] = _RESPONSE_HEADER.pack(size, slot.correlation_id) + (b"\0" if flexible else b"")
+        self._unsent_bytes += len(parts[0]) + memory_bytes
         return parts
+
+    def _flush_now(self) -> None:
+        self._flush_is_due = False
+        self.flush()
 
     def flush(self) -> None:
         """Send what can be sent now; the rest when the client has read."""

@@ -30,7 +30,6 @@ NO_PRODUCER_ID = -1
 NO_TIMESTAMP = -1
 
 _HEADER = struct.Struct(">qiibIhiqqqhii")
-_OFFSET_AND_LENGTH = struct.Struct(">qi")
 _BASE_OFFSET = struct.Struct(">q")
 _INT32 = struct.Struct(">i")
 _UINT32 = struct.Struct(">I")
@@ -42,9 +41,12 @@ class InvalidBatch(Exception):
     """The bytes are no intact record batch. The message says what is wrong."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False, eq=False)
 class BatchHeader:
-    """A header's fields. `batch_bytes` is the size of the whole batch, this header included."""
+    """The header at a position. `batch_bytes` is the size of the whole batch, this header included.
+
+    Nothing is checked but that 61 bytes are there (InvalidBatch).
+    """
 
     base_offset: int
     batch_bytes: int
@@ -59,6 +61,26 @@ class BatchHeader:
     producer_epoch: int
     base_sequence: int
     records_count: int
+
+    def __init__(self, data: memoryview | bytes | bytearray, position: int = 0) -> None:
+        if len(data) - position < HEADER_BYTES:
+            raise InvalidBatch(f"{len(data) - position} bytes are too few for a record batch")
+        (
+            self.base_offset,
+            length,
+            self.partition_leader_epoch,
+            self.magic,
+            self.crc,
+            self.attributes,
+            self.last_offset_delta,
+            self.base_timestamp,
+            self.max_timestamp,
+            self.producer_id,
+            self.producer_epoch,
+            self.base_sequence,
+            self.records_count,
+        ) = _HEADER.unpack_from(data, position)
+        self.batch_bytes = length + BATCH_OVERHEAD
 
     @property
     def last_offset(self) -> int:
@@ -76,14 +98,6 @@ class BatchHeader:
     @property
     def is_control(self) -> bool:
         return bool(self.attributes & CONTROL_FLAG)
-
-
-def read_header(data: memoryview | bytes, position: int = 0) -> BatchHeader:
-    """The header at `position`. Nothing is checked but that 61 bytes are there (InvalidBatch)."""
-    if len(data) - position < HEADER_BYTES:
-        raise InvalidBatch(f"{len(data) - position} bytes are too few for a record batch")
-    base_offset, length, *fields = _HEADER.unpack_from(data, position)
-    return BatchHeader(base_offset, length + BATCH_OVERHEAD, *fields)
 
 
 def check_crc(batch: memoryview, header: BatchHeader) -> None:

@@ -169,6 +169,8 @@ class RequestHeader:
 def skip_tags(frame: memoryview, position: int) -> int:
     """Where the tagged fields that start at `position` end."""
     try:
+        if frame[position] == 0:
+            return position + 1
         count, position = read_uvarint(frame, position)
         for _ in range(count):
             _, position = read_uvarint(frame, position)

@@ -259,6 +259,8 @@ class Herder:
             state = State.STOPPED if target is TargetState.STOPPED else State.PAUSED
             self._show_connector(name, connector, Status(state))
             return
+        if connector.status == Status(State.PAUSED):  # its tasks go on at once
+            self._show_connector(name, connector, Status(State.RUNNING))
         if connector.made_revision == connector.revision or connector.asked_revision == connector.revision:
             return
         if connector.retry_at_ms is None or now_ms >= connector.retry_at_ms:

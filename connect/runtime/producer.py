@@ -4,6 +4,7 @@
 per record. What could not be delivered is found by `check` and `flush`, before an offset is committed.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -11,6 +12,8 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
 from connect.api import ConnectError
+
+_LOG = logging.getLogger(__name__)
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -59,7 +62,8 @@ class LibrdkafkaProducer:
         self._failure: KafkaError | None = None
         self._failed_topic: str | None = None
         self._client = confluent_kafka.Producer(
-            {**_DEFAULTS, **settings, "on_delivery": self._on_delivery, "error_cb": self._on_error}
+            {**_DEFAULTS, **settings, "on_delivery": self._on_delivery, "error_cb": self._on_error},
+            logger=_LOG,
         )
         self.produce: Callable[..., None] = self._client.produce
 

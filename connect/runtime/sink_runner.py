@@ -31,6 +31,7 @@ _IDLE_PUT_S: Final = 1.0
 _LOOKUP_S: Final = 10.0  # how soon a new topic is noticed that topics.regex matches
 _LOOKUP_TIMEOUT_S: Final = 30.0
 _INTERNAL_TOPICS: Final = frozenset({"__consumer_offsets", "__transaction_state"})
+_COMMIT_RETRY_S: Final = 5.0
 _PUT_RETRY_S: Final = (0.5, 30.0)
 _TIMESTAMP_TYPES: Final = {member.value: member for member in TimestampType}
 
@@ -155,8 +156,9 @@ class SinkRunner:
                 next_put = now + _IDLE_PUT_S
             if now >= next_commit or self._context.commit_requested:
                 self._context.commit_requested = False
-                self._commit(self._positions)
-                next_commit = now + self._settings.flush_interval_s
+                done = self._commit(self._positions)
+                interval_s = self._settings.flush_interval_s
+                next_commit = now + (interval_s if done else min(interval_s, _COMMIT_RETRY_S))
             if self._settings.pattern is not None and now >= next_lookup:
                 self._subscribe(self._matching_topics())
                 next_lookup = now + _LOOKUP_S
@@ -379,12 +381,17 @@ class SinkRunner:
 
     # Committing and rebalancing
 
-    def _commit(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Commit what the task says is safe of these partitions."""
+    def _commit(self, positions: Mapping[TopicPartition, int]) -> bool:
+        """Commit what the task says is safe of these partitions; False if it should be tried again soon."""
         if not positions:
-            return
+            return True
         self._channel.progress.enter("pre_commit")
-        safe = self._task.pre_commit(dict(positions))
+        try:
+            safe = self._task.pre_commit(dict(positions))
+        except RetriableError as exc:
+            # Nothing is lost: what is not committed is still the task's, or comes again.
+            _LOG.warning("offsets are not committed yet: %s", exc)
+            return False
         self._follow_requests()
         self._before_commit()
         new = {
@@ -394,17 +401,17 @@ class SinkRunner:
             if offset <= positions.get(partition, -1) and self._committed.get(partition) != offset
         }
         if not new:
-            return
+            return True
         self._channel.progress.enter("commit")
+        offsets = [_kafka(partition, offset) for partition, offset in new.items()]
         try:
-            self._consumer.commit(
-                offsets=[_kafka(partition, offset) for partition, offset in new.items()], asynchronous=False
-            )
+            self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as exc:
-            # The next interval tries again; should the partitions be lost, their new owner puts again.
+            # Should the partitions be lost, their new owner puts again.
             _LOG.warning("offsets could not be committed: %s", exc.args[0].str())
-        else:
-            self._committed |= new
+            return False
+        self._committed |= new
+        return True
 
     def _on_assign(self, consumer: confluent_kafka.Consumer, partitions: list[Any]) -> None:
         added = [TopicPartition(p.topic, p.partition) for p in partitions]

@@ -165,7 +165,7 @@ class _Builder:
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
         }
-        return confluent_kafka.Consumer(values), settings.max_poll_records or _BATCH_RECORDS_MAX
+        return confluent_kafka.Consumer(values, logger=_LOG), settings.max_poll_records or _BATCH_RECORDS_MAX
 
     def _topic_creator(self) -> TopicCreator | None:
         groups = topic_groups(self._config)

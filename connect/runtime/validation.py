@@ -35,7 +35,6 @@ from connect.runtime.task_config import TaskConfig
 from connect.transforms.chain import build_chain
 
 _ROLES = {"key.converter": Converter, "value.converter": Converter, "header.converter": HeaderConverter}
-_TRANSFORM_KEYS = ("type", "plugin.version", "predicate", "negate")
 
 
 @dataclass(slots=True)
@@ -88,7 +87,6 @@ class Validator:
         self._config = ConfigResolver(worker.originals, plugins).resolve(config)
         self._rows: dict[str, _Row] = {}
         self._groups: dict[str, None] = {}
-        self._unknown: list[_Row] = []
         self._warnings: list[str] = []
         self._known: set[str] = set()
 
@@ -107,8 +105,8 @@ class Validator:
                 self._add(definition)
         self._check_clients()
         self._check_chain()
-        self._cross_check(common, {})
-        config = self._cross_check(connector.config_class, {})
+        self._cross_check(common)
+        config = self._cross_check(connector.config_class)
         self._add_unknown(connector.config_class, common)
         if look_outside and config is not None and not self._has_errors():
             self._blame(_look_outside(connector, config))
@@ -116,10 +114,10 @@ class Validator:
 
     # Rows
 
-    def _add(self, definition: Definition, prefix: str = "", *, recommended: Sequence[str] = ()) -> None:
+    def _add(self, definition: Definition, prefix: str = "") -> None:
         name = f"{prefix}{definition.name}"
         shown = definition if not prefix else replace(definition, name=name)
-        row = _Row(shown, name, recommended=recommended or definition.recommended)
+        row = _Row(shown, name, recommended=definition.recommended)
         raw = self._config.get(name)
         if raw is None:
             if definition.required:
@@ -242,7 +240,7 @@ class Validator:
 
     # Checks between settings
 
-    def _cross_check(self, config_class: type[Config], _: Mapping[str, str]) -> Config | None:
+    def _cross_check(self, config_class: type[Config]) -> Config | None:
         """Errors between several settings; only where each alone is right."""
         names = config_class.definitions().keys()
         if any(self._rows[name].errors for name in names if name in self._rows):
@@ -286,7 +284,7 @@ class Validator:
                 self._blame([FieldError(f"{kind}.override", str(exc))])
 
     def _add_unknown(self, own: type[Config], common: type[ConnectorConfig]) -> None:
-        """Keys that mean nothing: shown without a definition, with the nearest key that does."""
+        """Warn of keys that mean nothing, with the nearest key that does."""
         known = [*self._rows, *TaskConfig.definitions()]
         for name in own.unknown(common.unknown(name for name in self._raw if name not in self._known)):
             if name in self._rows:
@@ -299,11 +297,8 @@ class Validator:
         for error in errors:
             row = self._rows.get(error.name)
             if row is None:
-                row = self._rows[error.name] = _Row(None, error.name, self._shown(error.name))
+                row = self._rows[error.name] = _Row(None, error.name, self._raw.get(error.name))
             row.errors.append(error.message)
-
-    def _shown(self, name: str) -> str | None:
-        return self._raw.get(name)
 
     def _has_errors(self) -> bool:
         return any(row.errors for row in self._rows.values())

@@ -9,6 +9,7 @@ from typing import Any
 
 from connect.api import SourceRecord
 from connect.testing.postgres import PostgresServer
+from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.plugin import PostgresConnector
 from connectors.postgres.source import PostgresSourceTask
 
@@ -76,13 +77,11 @@ class Capture:
 
     def start(self) -> "Capture":
         """Start the task at the stored offset."""
-        connector = PostgresConnector()
-        config = connector.config_class.parse(self.properties)
-        (properties,) = connector.task_configs(config, 1)
+        config = PostgresSourceConfig.parse(self.properties)
+        (properties,) = PostgresConnector().task_configs(config, 1)
         self.context = Context(self.offset)
-        task = connector.task_class()
-        task.start(self.context, connector.config_class.parse(properties))
-        self.task = task
+        self.task = PostgresSourceTask()
+        self.task.start(self.context, PostgresSourceConfig.parse(properties))
         return self
 
     def poll(self) -> list[SourceRecord]:

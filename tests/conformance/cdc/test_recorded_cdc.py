@@ -73,6 +73,7 @@ DIFFERENT: dict[str, dict[str, str]] = {
     "types_money": {r"(after|before)\S*: fields .*'a'\]": _LEFT_OUT},
     "types_numbers_precise": _NUMBERS,
     "types_numbers_string": _NUMBERS,
+    "types_xml": {r"(after|before)\S*: fields .*'a', ": "arrays of xml are left out without a word"},
     "types_vector": {r"\.s\.vector\[": "a sparse vector has the order of Java's hashes; here its own"},
     "types_text": {r"\.c_name: ": _NAME},
     "types_text_binary_base64": {r"\.c_name: ": _NAME},

@@ -14,7 +14,7 @@ NULL = "a setting that is null is left out of the stored config"
 NAME = "a connector cannot be given another name by PATCH"
 NOT_RENAMED = "follows from the PATCH of the name that was refused"
 RESET_AT_ONCE = "a reset of the active topics is in force when it is answered"
-STATE_AT_ONCE = "a state is shown as soon as it was asked for"
+STATE = "pause and resume show in the state of a connector whose tasks failed"
 LEVELS = "the loggers below a namespace are those of Python"
 SCOPE = "an unknown scope is refused, not ignored"
 NOT_A_PLUGIN = "a class that is no plugin is 404, not 500"
@@ -47,7 +47,7 @@ DIFFERENCES: dict[str, dict[int, str]] = {
         **dict.fromkeys((24, 25, 26, 27, 29, 30, 33, 34, 38), UNREADABLE),
     },
     "topics": {4: RESET_AT_ONCE},
-    "failed_tasks": {11: STATE_AT_ONCE, 13: STATE_AT_ONCE},
+    "failed_tasks": {11: STATE, 13: STATE},
     "loggers": {8: UNREADABLE, 12: UNREADABLE, 13: UNREADABLE, 15: SCOPE, 16: SCOPE, 20: LEVELS},
     "session_key": {0: NO_PEERS, 1: NO_PEERS, 2: NO_PEERS},
     "plugins": {19: NOT_A_PLUGIN, 21: ONE_VERSION},

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,22 +59,23 @@ def replay(
     calls: list[dict[str, Any]],
     client: httpx.Client,
     before: Mapping[int, Callable[[], None]],
-    unsettled: set[int],
+    intended: Collection[int],
 ) -> dict[int, Difference]:
     """Make the calls in order; the differences by the number of the call.
 
-    `before` holds what must happen before a call. A GET is repeated until its answer is as recorded, since
-    the recording holds settled answers too; those in `unsettled` are known to differ and made once.
+    `before` holds what must happen before a call. A GET is repeated until its answer is as recorded, or, for
+    those in `intended`, until it is another: the recording holds settled answers, and so must we compare.
     """
     found = {}
     for call in calls:
         number = call["n"]
         if number in before:
             before[number]()
-        patient = call["method"] == "GET" and number not in unsettled
-        deadline = time.monotonic() + (SETTLE_SECONDS if patient else 0)
-        while (difference := _make(call, client)) is not None and time.monotonic() < deadline:
+        deadline = time.monotonic() + (SETTLE_SECONDS if call["method"] == "GET" else 0)
+        difference = _make(call, client)
+        while (difference is not None) is not (number in intended) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
+            difference = _make(call, client)
         if difference is not None:
             found[number] = difference
     return found

@@ -87,7 +87,7 @@ def preparations(name: str, place: Place) -> Mapping[int, Callable[[], None]]:
 def test_the_answers_of_a_story(place: Place, name: str) -> None:
     place.delete_connectors()
     intended = DIFFERENCES.get(name, {})
-    found = replay(story(name), place.client, preparations(name, place), set(intended))
+    found = replay(story(name), place.client, preparations(name, place), intended)
     unexpected = [str(found[number]) for number in sorted(found.keys() - intended.keys())]
     assert not unexpected, "\n".join(unexpected)
     assert intended.keys() == found.keys(), "listed as different, but the same"

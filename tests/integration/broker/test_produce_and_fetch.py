@@ -12,7 +12,7 @@ from kio.schema.errors import ErrorCode
 from support.batches import encode_request, make_batch, patch, request_classes
 from support.raw_kafka import RawKafka, create_topic, decode_body, fetch, produce, produce_body
 
-from broker.wire.batch import read_header
+from broker.wire.batch import BatchHeader
 from connect.testing.millstream import Broker
 
 
@@ -47,9 +47,9 @@ def test_a_batch_is_produced_and_fetched_in_every_version(
     for fetch_version in range(4, 19):
         named: str | uuid.UUID = topic_id if fetch_version >= 13 else kafka_topic
         records = records_of(fetch(client, named, {0: 0}, fetch_version))
-        first = read_header(records)
+        first = BatchHeader(records)
         assert records[21 : first.batch_bytes] == batch_of(2)[21:]
-        assert read_header(records, first.batch_bytes).base_offset == 2
+        assert BatchHeader(records, first.batch_bytes).base_offset == 2
 
 
 def test_acks_0_is_not_answered(client: RawKafka, kafka_topic: str) -> None:
@@ -129,7 +129,7 @@ def test_log_append_time(client: RawKafka, kafka_topic: str) -> None:
     create_topic(client, kafka_topic, message_timestamp_type="LogAppendTime")
     before = now_ms()
     result = produce(client, kafka_topic, batch_of(2))
-    header = read_header(records_of(fetch(client, kafka_topic, {0: 0})))
+    header = BatchHeader(records_of(fetch(client, kafka_topic, {0: 0})))
     assert before <= header.max_timestamp <= now_ms()
     assert result.log_append_time.timestamp() * 1000 == header.max_timestamp
     assert header.attributes & 0x08

@@ -15,7 +15,7 @@ from broker.log.config import LogConfig
 from broker.log.manager import LogManager
 from broker.log.partition_log import PartitionLog
 from broker.log.timestamps import find_by_timestamp
-from broker.wire.batch import read_header
+from broker.wire.batch import BatchHeader
 
 TOPIC_ID = uuid.UUID(int=1)
 
@@ -84,12 +84,12 @@ class LogMachine(RuleBasedStateMachine):
         content = found.read()
         expected = b"".join(batch for _, last, _, batch in self.batches if last >= offset)
         assert expected.startswith(content)
-        first = read_header(content)
+        first = BatchHeader(content)
         assert first.base_offset <= offset <= first.last_offset
         assert len(content) <= max(max_bytes, first.batch_bytes)
         position = 0
         while position < len(content):
-            position += read_header(content, position).batch_bytes
+            position += BatchHeader(content, position).batch_bytes
         assert position == len(content)
 
     @rule(step=st.integers(-5, 5))
@@ -135,7 +135,7 @@ class LogMachine(RuleBasedStateMachine):
     def sequence_at_end(self) -> int:
         if not self.batches:
             return 0
-        header = read_header(self.batches[-1][3])
+        header = BatchHeader(self.batches[-1][3])
         return header.base_sequence + header.records_count
 
     @rule(suffix=st.sampled_from([".index", ".timeindex", ".snapshot"]), content=st.binary(max_size=40))

@@ -145,14 +145,3 @@ def test_no_worker_is_one_sentence() -> None:
     assert ran.code == 1
     assert ran.err.startswith(f"millstream: no worker answers at {nobody}")
     assert ran.err.count("\n") == 1
-
-
-def test_help_is_quick_to_import() -> None:
-    """Whatever is heavy is imported by the command that needs it."""
-    import subprocess
-    import sys
-
-    heavy = ("confluent_kafka", "httpx", "fastapi", "pydantic", "uvicorn", "structlog", "asyncio", "aiokafka")
-    code = f"import sys, connect.cli.main; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

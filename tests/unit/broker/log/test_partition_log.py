@@ -10,7 +10,7 @@ from support.batches import make_batch, patch
 from broker.log.config import LogConfig, TimestampType
 from broker.log.partition_log import PartitionLog
 from broker.log.segment import SegmentFile
-from broker.wire.batch import read_header
+from broker.wire.batch import BatchHeader
 from broker.wire.errors import ErrorCode, KafkaError
 
 NOW = 2_000_000
@@ -30,7 +30,7 @@ def offsets(log: PartitionLog, offset: int, max_bytes: int = 1 << 30) -> list[in
     found, position = [], 0
     content = memoryview(data.read()) if data else memoryview(b"")
     while position < len(content):
-        header = read_header(content, position)
+        header = BatchHeader(content, position)
         found.append(header.base_offset)
         position += header.batch_bytes
     assert position == len(content)
@@ -115,7 +115,7 @@ def test_log_append_time_is_stamped_into_the_batch(tmp_path: Path) -> None:
     assert appended.append_time_ms == NOW
     data = log.read(0, 1000)
     assert data is not None
-    header = read_header(data.read())
+    header = BatchHeader(data.read())
     assert (header.max_timestamp, header.attributes & 0x08) == (NOW, 0x08)
     assert log.segments[0].max_timestamp == NOW
 
@@ -290,7 +290,7 @@ def test_a_slice_outlives_the_deletion_of_its_segment(tmp_path: Path) -> None:
     data = log.read(0, 1000)
     log.enforce_retention(10**12)
     assert data is not None
-    assert read_header(data.read()).base_offset == 0
+    assert BatchHeader(data.read()).base_offset == 0
 
 
 def test_a_segment_file_closes_with_its_last_reader(tmp_path: Path) -> None:

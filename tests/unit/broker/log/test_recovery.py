@@ -12,7 +12,7 @@ from broker.log.config import LogConfig
 from broker.log.manager import LogManager
 from broker.log.partition_log import PartitionLog
 from broker.log.timestamps import find_by_timestamp, find_max_timestamp
-from broker.wire.batch import read_header
+from broker.wire.batch import BatchHeader
 from broker.wire.errors import ErrorCode, KafkaError
 
 TOPIC_ID = uuid.UUID(int=5)
@@ -72,14 +72,14 @@ def read_all(log: PartitionLog) -> bytes:
     content, offset = b"", log.log_start_offset
     while (data := log.read(offset, 1 << 30)) is not None:
         content += data.read()
-        offset = read_header(content, len(content) - last_batch_bytes(content)).last_offset + 1
+        offset = BatchHeader(content, len(content) - last_batch_bytes(content)).last_offset + 1
     return content
 
 
 def last_batch_bytes(content: bytes) -> int:
     position = 0
-    while position + read_header(content, position).batch_bytes < len(content):
-        position += read_header(content, position).batch_bytes
+    while position + BatchHeader(content, position).batch_bytes < len(content):
+        position += BatchHeader(content, position).batch_bytes
     return len(content) - position
 
 
@@ -239,7 +239,7 @@ def test_helper_files_that_are_no_good_are_made_anew(
     for offset in range(log.log_end_offset):
         data = log.read(offset, 1)
         assert data is not None
-        assert read_header(data.read()).base_offset == offset - offset % 3
+        assert BatchHeader(data.read()).base_offset == offset - offset % 3
         assert find_by_timestamp(log, NOW + offset) == (NOW + offset, offset)
     assert find_max_timestamp(log) == (NOW + 119, 119)
     # The producer goes on where it was.

@@ -5,7 +5,7 @@ import pytest
 from aiokafka.codec import snappy_encode
 from support.batches import make_batch, patch
 
-from broker.wire.batch import HEADER_BYTES, InvalidBatch, read_header
+from broker.wire.batch import HEADER_BYTES, BatchHeader, InvalidBatch
 from broker.wire.records import RECORDS_BYTES_MAX, record_timestamps
 
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -27,7 +27,7 @@ def compressed(codec: str, records: bytes | None = None) -> bytearray:
 
 
 def timestamps(batch: bytearray) -> list[tuple[int, int]]:
-    return list(record_timestamps(memoryview(batch), read_header(batch)))
+    return list(record_timestamps(memoryview(batch), BatchHeader(batch)))
 
 
 @pytest.mark.parametrize("codec", CODECS)

@@ -128,12 +128,10 @@ def test_pause_and_resume_keep_the_process() -> None:
     assert bench.target("PAUSED") == [PauseTask(TASK), ShowConnector("a", Status(State.PAUSED))]
     bench.herder.on_task_paused(TASK)
     assert bench.decide() == [ShowTask(TASK, Status(State.PAUSED))]
-    resume, asked = bench.target("STARTED")
-    assert resume == ResumeTask(TASK)
+    resume, shown, asked = bench.target("STARTED")
+    assert (resume, shown) == (ResumeTask(TASK), ShowConnector("a", Status(State.RUNNING)))
     bench.herder.on_task_running(TASK, 0)
-    assert bench.answer([{"t": "0"}], asked) == [
-        ShowTask(TASK, Status(State.RUNNING)), ShowConnector("a", Status(State.RUNNING)),
-    ]  # fmt: skip
+    assert bench.answer([{"t": "0"}], asked) == [ShowTask(TASK, Status(State.RUNNING))]
 
 
 def test_a_paused_connector_starts_its_tasks_paused() -> None:
