@@ -42,10 +42,13 @@ class IndexFile:
             self.flush()
 
     def flush(self) -> None:
-        """Move what gathered to the file. When the disk is full it stays in memory."""
+        """Move what gathered to the file; what the disk does not take stays in memory."""
         if not self._pending:
             return
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError:
+            return
         try:
             written = os.pwrite(fd, self._pending, self._stored_bytes)
         except OSError:
@@ -55,16 +58,6 @@ class IndexFile:
         written -= written % self._layout.size
         self._stored_bytes += written
         del self._pending[:written]
-
-    def sync(self) -> None:
-        """Flush and make the file durable."""
-        self.flush()
-        if self._stored_bytes:
-            fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fdatasync(fd)
-            finally:
-                os.close(fd)
 
     def last(self) -> Entry | None:
         return self._read(len(self) - 1) if len(self) else None

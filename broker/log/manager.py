@@ -2,7 +2,7 @@
 
 The catalog is the truth about which partitions there are. At the start:
 
-* a partition of the catalog without a directory is an empty log (nothing of it was ever written);
+* a partition of the catalog without a directory is an empty log, if nothing of it was ever synced;
 * `*-delete` directories are of deleted topics: removed;
 * other partition directories, which belong to no topic of the catalog or to an older one of the same
   name (by the id in `partition.metadata`), are moved to `orphans/` and left there for a person to look
@@ -23,7 +23,7 @@ import structlog
 
 from broker.log.config import LogConfig
 from broker.log.partition_log import PartitionLog, sync_directory
-from broker.log.recovery import TRUST_ALL, open_log
+from broker.log.recovery import open_log
 from broker.wire.errors import ErrorCode, KafkaError
 
 logger = structlog.get_logger(__name__)
@@ -47,6 +47,7 @@ class LogManager:
         self._clean_path = data_dir / ".kafka_cleanshutdown"
         self._found_points = _read_checkpoint(self._checkpoint_path)
         self._was_clean = self._clean_path.exists()
+        self._is_started = False
 
     def __iter__(self) -> Iterator[PartitionLog]:
         return iter(self._logs.values())
@@ -63,14 +64,9 @@ class LogManager:
         directory = self._data_dir / f"{topic}-{partition}"
         metadata = f"version: 0\ntopic_id: {topic_uuid}\n"
         log = PartitionLog(directory, config, metadata=metadata)
-        if directory.exists():
-            if _belongs_to_another(log, metadata):
-                self._set_aside(directory)
-            else:
-                known = self._found_points.get((topic_uuid, partition), 0)
-                open_log(log, TRUST_ALL if self._was_clean else known)
-                if log.failure is not None:
-                    log.recovery_point = known  # what was intact must not become a torn tail next time
+        if directory.exists() and _belongs_to_another(log, metadata):
+            self._set_aside(directory)
+        open_log(log, self._found_points.get((topic_uuid, partition), 0), clean=self._was_clean)
         self._logs[topic, partition] = log
         self._ids[log] = (topic_uuid, partition)
         return log
@@ -86,6 +82,7 @@ class LogManager:
             else:
                 self._set_aside(path)
         self._was_clean = False
+        self._is_started = True
         self._clean_path.unlink(missing_ok=True)
         sync_directory(self._data_dir)
 
@@ -134,6 +131,8 @@ class LogManager:
 
     def close(self) -> None:
         """Sync all, and note that it was done. After a failed log the next start looks closer."""
+        if not self._is_started:  # then what is on disk is as the last run has left it
+            return
         for log in self:
             log.close()
         self.write_checkpoint(self.recovery_points())

@@ -156,7 +156,7 @@ class PartitionLog:
     def check_online(self) -> None:
         """Raise KafkaError when the log is offline."""
         if self.failure is not None:
-            raise self.failure
+            raise KafkaError(self.failure.code, self.failure.message)
 
     def _segment_for(self, header: BatchHeader, now_ms: int) -> Segment:
         if not self.segments:
@@ -193,12 +193,12 @@ class PartitionLog:
         return segment
 
     def _make_directory(self) -> None:
-        if self.directory.exists():
-            return
-        self.directory.mkdir()
+        # What an attempt before has left may not be durable either.
         self._unsynced_directories[self.directory.parent] = None
-        self.metadata_path.write_text(self._metadata, encoding="ascii")
-        self._unsynced[SegmentFile(self.metadata_path)] = None
+        self.directory.mkdir(exist_ok=True)
+        if not self.metadata_path.exists():
+            self.metadata_path.write_text(self._metadata, encoding="ascii")
+            self._unsynced[SegmentFile(self.metadata_path)] = None
 
     @property
     def metadata_path(self) -> Path:
@@ -351,7 +351,7 @@ class PartitionLog:
         self.recovery_point = min(recovery_point, self.log_end_offset)
         if self.recovery_point < self.log_end_offset:
             self._unsynced = {s.file: None for s in segments if s.next_offset > self.recovery_point}
-            self._unsynced_directories[self.directory] = None
+            self._unsynced_directories = {self.directory: None, self.directory.parent: None}
 
     def write_snapshot(self) -> None:
         """Write down the producers' state at the log's end. Without it a restart reads more, that is all."""

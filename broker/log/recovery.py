@@ -22,7 +22,7 @@ from broker.wire.batch import HEADER_BYTES, NO_PRODUCER_ID, BatchHeader, Invalid
 logger = structlog.get_logger(__name__)
 
 TRUST_ALL = 2**63 - 1
-"""The recovery point after a clean shutdown."""
+"""A recovery point that no offset comes up to."""
 
 _BATCH_MARK = b"\0\0\0\0\x02"
 """Leader epoch and magic of every batch that this broker writes, at byte 12 of it."""
@@ -34,28 +34,36 @@ class CorruptLog(Exception):
     """Damage that is no torn tail; the message says where."""
 
 
-def open_log(log: PartitionLog, recovery_point: int) -> None:
-    """Fill `log` from its directory. A damaged log is left as it is on disk, and offline."""
-    if not log.directory.exists():
-        return
+def open_log(log: PartitionLog, synced_offset: int, *, clean: bool) -> None:
+    """Fill `log` from its directory. A damaged log is left as it is on disk, and offline.
+
+    All before `synced_offset` was on disk for sure; after a `clean` shutdown all that there is was.
+    """
     try:
-        segments = _open_segments(log)
-        for number, segment in enumerate(segments):
-            following = segments[number + 1 :]
-            if following and following[0].base_offset <= recovery_point:
-                _trust(segment, following[0].base_offset)
-            elif _recover(segment, recovery_point, following):
-                for empty in following:
-                    empty.unlink()
-                del segments[number + 1 :]
-                break
-        log.adopt(segments, recovery_point)
+        recovery_point = TRUST_ALL if clean else synced_offset
+        log.adopt(_recovered_segments(log, recovery_point), recovery_point)
+        if log.log_end_offset < synced_offset:
+            raise CorruptLog(f"it ends at offset {log.log_end_offset} and has had all before {synced_offset}")
         _load_producers(log)
     except (CorruptLog, InvalidBatch, OSError) as exc:
+        log.recovery_point = synced_offset  # what was intact must not become a torn tail at the next start
         log.fail(
             f"{log.directory.name} is offline: {exc}. Nothing was changed: restore the file from a copy, "
             "or delete the topic"
         )
+
+
+def _recovered_segments(log: PartitionLog, recovery_point: int) -> list[Segment]:
+    segments = _open_segments(log) if log.directory.exists() else []
+    for number, segment in enumerate(segments):
+        following = segments[number + 1 :]
+        if following and following[0].base_offset <= recovery_point:
+            _trust(segment, following[0].base_offset)
+        elif _recover(segment, recovery_point, following):
+            for empty in following:
+                empty.unlink()
+            return segments[: number + 1]
+    return segments
 
 
 def _open_segments(log: PartitionLog) -> list[Segment]:

@@ -1,15 +1,19 @@
 """What is known of the plugins without importing them here: asked once, in a plugin host."""
 
+import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from connect.api import ConfigError, Definition
 from connect.runtime.definitions import definition_from_json
 from connect.runtime.forks import ForkServer
-from connect.runtime.plugin_hosts import PluginHosts
+from connect.runtime.plugin_hosts import PluginFailed, PluginHosts
 from connect.runtime.plugins import PluginEntry, PluginKind, Plugins
 from connect.runtime.service import NotFound, PluginInfo
 
+_LOG = logging.getLogger(__name__)
+_DESCRIBE_S: Final = 60.0
 _SHOWN: Final = (PluginKind.CONNECTOR, PluginKind.CONVERTER, PluginKind.TRANSFORM, PluginKind.PREDICATE)
 
 
@@ -22,8 +26,14 @@ class PluginCatalog:
         self._described: dict[str, Mapping[str, Any]] = {}
 
     async def load(self) -> None:
-        """Ask all that are installed."""
-        self._described |= await self._hosts.ask("describe")
+        """Ask all that are installed; one by one if that fails, so that a bad one does not hide the rest."""
+        try:
+            self._described |= await self._hosts.ask("describe", timeout_s=_DESCRIBE_S)
+        except PluginFailed as exc:
+            _LOG.warning("plugins could not be described at once: %s", exc)
+            await asyncio.gather(
+                *(self._describe(entry) for kind in PluginKind for entry in self.plugins.all(kind))
+            )
 
     async def know(self, class_name: str) -> bool:
         """Whether there is a connector of this name; one that is not installed (`module:Class`) is asked now.
@@ -34,13 +44,19 @@ class PluginCatalog:
         if entry is None:
             return False
         if _key(entry) not in self._described:
-            told = await self._hosts.ask("describe_one", kind=entry.kind.name, plugin=entry.class_name)
-            self._described[_key(entry)] = told
+            await self._describe(entry)
         if "error" in (told := self._told(entry)):
             if entry.class_name == entry.target:
                 del self._described[_key(entry)]
             raise ConfigError(told["error"])
         return True
+
+    async def _describe(self, entry: PluginEntry) -> None:
+        try:
+            told = await self._hosts.ask("describe_one", kind=entry.kind.name, plugin=entry.class_name)
+        except PluginFailed as exc:
+            told = {"error": str(exc)}
+        self._described[_key(entry)] = told
 
     def type_of(self, class_name: str | None) -> str:
         """`source`, `sink` or `unknown`."""

@@ -10,6 +10,9 @@ from connect.runtime.logformat import wants_json
 
 # Libraries that tell at INFO what only their authors need.
 _QUIET = ("aiokafka", "boto3", "botocore", "urllib3")
+# While Kafka is away it says so many times a second.
+_REPETITIVE = "aiokafka"
+_REPEAT_S = 30.0
 
 
 def configure_logging(level: int | str = logging.INFO, **context: Any) -> None:
@@ -45,11 +48,29 @@ def configure_logging(level: int | str = logging.INFO, **context: Any) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering()],
         )
     )
+    handler.addFilter(_Seldom())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _Seldom(logging.Filter):
+    """Lets what a library says again and again while Kafka is away pass once in a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said_at: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(_REPETITIVE):
+            return True
+        what = record.name, str(record.msg)
+        if record.created - self._said_at.get(what, 0.0) < _REPEAT_S:
+            return False
+        self._said_at[what] = record.created
+        return True
 
 
 def _rendering() -> list[structlog.typing.Processor]:

@@ -84,10 +84,6 @@ class LibrdkafkaProducer:
         self.check()
         return bool(left == 0)
 
-    def discard(self) -> None:
-        """Give up what is still queued, so that the process can end."""
-        self._client.purge()
-
     def _on_delivery(self, error: KafkaError | None, message: Any) -> None:
         if error is not None and self._failure is None:
             self._failure, self._failed_topic = error, message.topic()

@@ -46,7 +46,6 @@ class Column:
     not_null: bool
     default: str | None
     default_text: str | None
-    generated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +69,7 @@ _LITERAL: Final = re.compile(
 )
 _COLUMNS: Final = """
 SELECT a.attname, a.atttypid::bigint, a.atttypmod, a.attnotnull OR (t.typtype = 'd' AND t.typnotnull),
-       CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
-       a.attgenerated <> ''
+       CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END
   FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
  WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
@@ -121,8 +119,8 @@ class Catalog:
             return None
         key = self._connection.execute(_KEY, (oid,)).fetchone()
         columns = tuple(
-            Column(column, self.type(type_oid), typmod, not_null, default, self._evaluate(default), generated)
-            for column, type_oid, typmod, not_null, default, generated in rows
+            Column(column, self.type(type_oid), typmod, not_null, default, self._evaluate(default))
+            for column, type_oid, typmod, not_null, default in rows
         )
         return Table(oid, schema, name, columns, tuple(key[0]) if key else ())
 

@@ -9,7 +9,6 @@ import psycopg
 from psycopg import errors, pq
 from psycopg.conninfo import make_conninfo
 
-from connect.api import ConnectError
 from connectors.postgres.config import PostgresSourceConfig
 
 # One text form of every value, whatever the server, the database or the user are set to.
@@ -27,7 +26,8 @@ def _conninfo(config: PostgresSourceConfig, **more: Any) -> str:
 
 def connect(config: PostgresSourceConfig) -> psycopg.Connection[Any]:
     """An ordinary connection in autocommit; raises `psycopg.OperationalError`."""
-    connection = psycopg.connect(_conninfo(config, application_name="Millstream General"), autocommit=True)
+    info = _conninfo(config, application_name="Millstream General")
+    connection = psycopg.connect(info, autocommit=True, prepare_threshold=None)
     try:
         if config.query_timeout_ms:
             connection.execute(f"SET statement_timeout = {config.query_timeout_ms}".encode())
@@ -61,6 +61,8 @@ class CopyReader:
     def __init__(self, pgconn: pq.abc.PGconn) -> None:
         self._pgconn = pgconn
         self._get = pgconn.get_copy_data
+        self._poll = select.poll()
+        self._poll.register(pgconn.socket, select.POLLIN)
 
     def receive(self) -> bytes | None:
         """The next message, or None when none has come yet; raises `EOFError` at the end of the COPY."""
@@ -81,7 +83,7 @@ class CopyReader:
 
     def wait(self, seconds: float) -> bool:
         """Sleep until something has come or the time is over; True when something has."""
-        return bool(select.select([self._pgconn.socket], (), (), seconds)[0])
+        return bool(self._poll.poll(seconds * 1000))
 
 
 def _result_error(pgconn: pq.abc.PGconn, result: pq.abc.PGresult) -> psycopg.Error:
@@ -145,8 +147,3 @@ class ReplicationConnection:
 
     def close(self) -> None:
         self._pgconn.finish()
-
-
-def refuse(exc: psycopg.Error, what: str) -> ConnectError:
-    """The error for something that the server does not let us do."""
-    return ConnectError(f"{what}: {str(exc).strip()}")

@@ -15,7 +15,7 @@ from connect.api import ConnectError
 POSTGRES_EPOCH_US: Final = 946_684_800_000_000
 """2000-01-01, from which PostgreSQL counts, in microseconds since 1970."""
 
-BEGIN, COMMIT, ORIGIN, RELATION, TYPE = b"B"[0], b"C"[0], b"O"[0], b"R"[0], b"Y"[0]
+BEGIN, COMMIT, ORIGIN, RELATION = b"B"[0], b"C"[0], b"O"[0], b"R"[0]
 INSERT, UPDATE, DELETE, TRUNCATE, MESSAGE = b"I"[0], b"U"[0], b"D"[0], b"T"[0], b"M"[0]
 _NEW, _KEY, _OLD = b"N"[0], b"K"[0], b"O"[0]
 _NULL, _UNCHANGED, _TEXT = b"n"[0], b"u"[0], b"t"[0]

@@ -309,8 +309,7 @@ class _Plans:
         if table is None:  # dropped since: only the stream knows it
             key = tuple(identity) if relation.replica_identity == "d" else ()
             columns = tuple(
-                Column(name, pg_type, typmod, name in key, None, None, False)
-                for name, pg_type, typmod in incoming
+                Column(name, pg_type, typmod, name in key, None, None) for name, pg_type, typmod in incoming
             )
             table = Table(relation.oid, relation.schema, relation.name, columns, key)
         return TablePlan(table, incoming, identity, self._config, self._types, self._filters)

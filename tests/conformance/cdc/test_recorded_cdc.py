@@ -8,7 +8,7 @@ import re
 
 import psycopg
 import pytest
-from replay import RECORDINGS, Replay, compare, recorded
+from support.cdc_replay import RECORDINGS, Replay, compare, recorded
 
 from connect.api import ConfigError
 from connect.testing.postgres import PostgresServer

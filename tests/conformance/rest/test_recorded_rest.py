@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 from confluent_kafka import Producer
-from differences import DIFFERENCES
-from replay import replay, story
+from support.rest_differences import DIFFERENCES
+from support.rest_replay import replay, story
 
 from connect.testing.millstream import Millstream
 

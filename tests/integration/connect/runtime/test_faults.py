@@ -10,12 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from connect.herder.states import State, TargetState
-from connect.runtime.service import ServiceError
-from connect.runtime.worker import Worker
-from connect.testing.millstream import Broker
-from tests.support.workers import (
+from support.workers import (
     produce,
     read_topic,
     running,
@@ -24,6 +19,11 @@ from tests.support.workers import (
     until_state,
     worker_settings,
 )
+
+from connect.herder.states import State, TargetState
+from connect.runtime.service import ServiceError
+from connect.runtime.worker import Worker
+from connect.testing.millstream import Broker
 
 SOURCE = "fault_connectors:CountingSource"
 SINK = "fault_connectors:CollectingSink"
@@ -293,6 +293,33 @@ def test_put_that_may_be_retried_gets_the_same_records(
 
     asyncio.run(scenario())
     assert [line.split()[-1] for line in file.read_text().splitlines()] == ["1", "2", "3"]
+
+
+def test_an_outage_of_kafka_loses_and_doubles_nothing(kafka_topic: str, tmp_path: Path) -> None:
+    file, limit = tmp_path / "out", 20_000
+
+    async def scenario(own: Broker) -> None:
+        async with running(worker_settings(own.bootstrap)) as worker:
+            await worker.create("n", source(kafka_topic, "none", limit=str(limit), batch="20"))
+            await worker.create("lines", sink(kafka_topic, file, "none"))
+            await until(lambda: file.read_text().count("\n") > 100)
+            own.kill()
+            pausing = asyncio.create_task(worker.set_target_state("n", TargetState.PAUSED))
+            # What needs no Kafka is answered meanwhile, and nothing fails.
+            for _ in range(100):
+                await asyncio.sleep(0.01)
+                assert worker.status("n").tasks[0].state is State.RUNNING
+            assert not pausing.done()
+            await asyncio.to_thread(own.start)
+            await pausing
+            await until_state(worker, "n", State.PAUSED)
+            await worker.set_target_state("n", TargetState.STARTED)
+            await until(lambda: file.read_text().count("\n") >= limit)
+
+    with Broker(tmp_path / "broker") as own:
+        asyncio.run(scenario(own))
+    numbers = [int(line.split()[-1]) for line in file.read_text().splitlines()]
+    assert sorted(numbers) == list(range(limit))
 
 
 _WORKER_PROCESS = """

@@ -7,13 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from connect.api import ConfigError
-from connect.herder.states import State, TargetState
-from connect.runtime.service import BadRequest, Conflict, NotFound, ServiceError
-from connect.runtime.worker import Worker
-from connect.testing.millstream import Broker
-from tests.support.workers import (
+from support.workers import (
     produce,
     read_topic,
     running,
@@ -22,6 +16,12 @@ from tests.support.workers import (
     until_state,
     worker_settings,
 )
+
+from connect.api import ConfigError
+from connect.herder.states import State, TargetState
+from connect.runtime.service import BadRequest, Conflict, NotFound, ServiceError
+from connect.runtime.worker import Worker
+from connect.testing.millstream import Broker
 
 SOURCE = "fault_connectors:CountingSource"
 SINK = "fault_connectors:CollectingSink"
@@ -260,10 +260,12 @@ def test_patch_changes_and_removes_keys(broker: Broker, kafka_topic: str) -> Non
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("assignor", ["RangeAssignor", "CooperativeStickyAssignor"])
 def test_several_tasks_share_the_partitions_of_a_sink(
-    broker: Broker, kafka_topic: str, tmp_path: Path
+    broker: Broker, kafka_topic: str, tmp_path: Path, assignor: str
 ) -> None:
     file = tmp_path / "out"
+    strategy = f"org.apache.kafka.clients.consumer.{assignor}"
 
     async def scenario() -> None:
         async with running(worker_settings(broker.bootstrap)) as worker:
@@ -273,9 +275,12 @@ def test_several_tasks_share_the_partitions_of_a_sink(
             })  # fmt: skip
             await worker.create("numbers", config)
             await until(lambda: bool(worker.active_topics("numbers")))
-            await worker.create(
-                name(kafka_topic), sink(kafka_topic, file, **{"tasks.max": "2", "tasks": "2"})
-            )
+            two = {
+                "tasks.max": "2",
+                "tasks": "2",
+                "consumer.override.partition.assignment.strategy": strategy,
+            }
+            await worker.create(name(kafka_topic), sink(kafka_topic, file, **two))
             await until(lambda: len(values(file)) >= 600)
             assert worker.info(name(kafka_topic)).task_ids == range(2)
 

@@ -217,6 +217,26 @@ def test_a_full_disk_is_answered_and_appends_work_again_later(
     assert (append(log), offsets(log, 0)) == (1, [0, 1])
 
 
+def test_an_index_that_cannot_be_written_stays_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = new_log(tmp_path, index_interval_bytes=0)
+    append(log)
+    with monkeypatch.context() as patched:
+        patched.setattr("broker.log.index.PENDING_BYTES_MAX", 8)
+        patched.setattr(os, "open", raise_emfile)
+        for _ in range(20):
+            append(log)
+    for offset in range(21):
+        assert offsets(log, offset, max_bytes=1) == [offset]
+    log.roll()
+    assert len(list(log.directory.glob("*.index"))) == 1
+
+
+def raise_emfile(*_: object) -> int:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
 def test_a_failed_sync_takes_the_log_offline_for_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +267,7 @@ def test_a_sync_covers_what_was_written_before_it(tmp_path: Path) -> None:
     log.finish_sync(job)
     assert len([file for file in job.files if file.path.suffix == ".log"]) == 2
     assert {log.directory, tmp_path} == set(job.directories)
+    assert any(file.path == log.metadata_path for file in job.files)
     assert log.recovery_point == 10
     assert not log.is_synced
 

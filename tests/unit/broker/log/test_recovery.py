@@ -175,6 +175,25 @@ def test_damage_before_the_recovery_point_takes_the_log_offline_and_changes_noth
     assert file.read_bytes() == damaged
 
 
+@pytest.mark.parametrize("clean", [True, False])
+@pytest.mark.parametrize("loss", ["batch", "everything", "directory"])
+def test_a_log_that_ends_too_early_is_offline(tmp_path: Path, loss: str, *, clean: bool) -> None:
+    """A loss at a batch's end looks like a whole log; what was synced says that it is none."""
+    disk = Disk(tmp_path, 4)
+    disk.sync()
+    if clean:
+        disk.manager.close()
+    copy = disk.killed()
+    whole = read_all(disk.log)
+    if loss == "directory":
+        shutil.rmtree(copy / "t-0")
+    else:
+        keep = len(whole) - last_batch_bytes(whole) if loss == "batch" else 0
+        os.truncate(active_file(copy), keep)
+    for _ in range(2):
+        assert "has had all before 12" in failure(disk.reopen(copy)).message
+
+
 def test_damage_with_good_batches_after_it_takes_the_log_offline(tmp_path: Path) -> None:
     disk = Disk(tmp_path, 4)
     whole = read_all(disk.log)
@@ -212,6 +231,15 @@ def test_a_tail_torn_off_before_an_empty_segment_joins_it(tmp_path: Path) -> Non
     log = disk.reopen(copy)
     assert (log.log_end_offset, len(log.segments)) == (9, 1)
     assert log.append(memoryview(make_batch()), NOW).base_offset == 9
+
+
+def test_a_start_that_does_not_come_about_changes_nothing(tmp_path: Path) -> None:
+    disk = Disk(tmp_path, 4)
+    copy = disk.killed()
+    os.truncate(active_file(copy), active_file(copy).stat().st_size - 1)
+    LogManager(copy).close()  # the port was in use, say
+    log = disk.reopen(copy)
+    assert (log.failure, log.log_end_offset) == (None, 9)
 
 
 @pytest.mark.parametrize("suffix", [".index", ".timeindex", ".snapshot"])

@@ -19,7 +19,7 @@ from connect.converters.header import SimpleHeaderConverter
 from connect.converters.json import JsonConverter
 from connect.testing.postgres import PostgresServer
 
-RECORDINGS = Path(__file__).parents[2] / "golden" / "cdc"
+RECORDINGS = Path(__file__).parents[1] / "golden" / "cdc"
 VOLATILE = json.loads((RECORDINGS / "volatile.json").read_text())
 MASK = "<volatile>"
 _DIRECTIVE = re.compile(r"^-- @(\w+)\s*(.*)$")

@@ -12,7 +12,7 @@ import httpx
 
 from connect.version import __version__
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "rest"
+GOLDEN = Path(__file__).parents[1] / "golden" / "rest"
 SETTLE_SECONDS = 15.0
 POLL_SECONDS = 0.05
 
