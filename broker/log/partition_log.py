@@ -319,7 +319,9 @@ class PartitionLog:
                 by_size += 1
             expired = max(expired, by_size)
         if expired == len(self.segments):
+            # The new segment's name is all that remembers the next offset: durable before the others go.
             self.roll()
+            sync_directory(self.directory)
         self._delete_segments(expired)
         return expired
 

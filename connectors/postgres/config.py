@@ -394,7 +394,10 @@ class PostgresSourceConfig(Config):
             "password": self.password and self.password.get_secret_value(), "sslmode": self.sslmode,
             "sslcert": self.sslcert, "sslkey": self.sslkey, "sslrootcert": self.sslrootcert,
             "sslpassword": self.sslpassword and self.sslpassword.get_secret_value(),
-            "keepalives": int(self.tcp_keep_alive), "connect_timeout": 10, "client_encoding": "UTF8",
+            "connect_timeout": 10, "client_encoding": "UTF8", "keepalives": int(self.tcp_keep_alive),
+            # A network that is cut without a word is noticed within a minute.
+            "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3,
+            "tcp_user_timeout": 60_000,
         }  # fmt: skip
         return {name: value for name, value in params.items() if value is not None}
 
