@@ -117,7 +117,7 @@ class SinkRunner:
         self._committed: dict[TopicPartition, int] = {}
         self._paused_by_task: set[TopicPartition] = set()
         self._connector_paused = False
-        self._revoked: set[TopicPartition] = set()  # since the last messages were asked for
+        self._revoked: set[TopicPartition] = set()  # while messages were on their way to the task
         self._subscribed: list[str] = []
         self._ended = False
         context.report = self._report_errant
@@ -186,14 +186,19 @@ class SinkRunner:
 
     def _consume(self) -> list[Any]:
         """What has arrived: waits for a first message only (`consume` would wait for a full batch)."""
-        self._revoked.clear()
         first = self._consumer.poll(_POLL_S)
         if first is None:
             return []
+        self._revoked.clear()
         messages: list[Any] = self._consumer.consume(self._settings.batch_records_max - 1, 0)
-        messages.insert(0, first)
-        if self._revoked:  # by a rebalance between the two calls
-            messages = [m for m in messages if (m.topic(), m.partition()) not in self._revoked]
+        # What `consume` returns belongs to the assignment as it is now, even if that changed meanwhile; the
+        # first message may not: its partition's new owner, or this task once more, gets it again.
+        if (first.topic(), first.partition()) not in self._revoked:
+            messages.insert(0, first)
+        if self._revoked:
+            gone = self._revoked - self._context.assigned
+            messages = [m for m in messages if (m.topic(), m.partition()) not in gone]
+            self._revoked.clear()
         return messages
 
     def _take(self, messages: Sequence[Any]) -> None:

@@ -192,7 +192,7 @@ class Supervisor:
     # Tasks
 
     def _start(self, action: StartTask) -> None:
-        limits = TaskConfig.of(self._worker.originals, action.config)
+        limits = task_config(self._worker, action.config)
         process = TaskProcess(action.task, self._forks, self, limits.hang_timeout_ms / 1000)
         self._processes[action.task] = process
         self._spawn(self._run_task(action, process))
@@ -249,13 +249,10 @@ class Supervisor:
         self.wake()
 
 
-def restart_policy_reader(worker: WorkerConfig) -> Callable[[Mapping[str, str | None]], Any]:
-    """How the herder reads the restart policy of a connector's config; a bad value means the worker's."""
-
-    def read(config: Mapping[str, str | None]) -> Any:
-        try:
-            return TaskConfig.of(worker.originals, config).restart_policy
-        except ConfigError:
-            return worker.restart_policy
-
-    return read
+def task_config(worker: WorkerConfig, connector: Mapping[str, str | None]) -> TaskConfig:
+    """What is in force for a connector. A value that cannot be read fails its tasks, which say so; for the
+    worker its own settings hold then."""
+    try:
+        return TaskConfig.of(worker.originals, connector)
+    except ConfigError:
+        return worker

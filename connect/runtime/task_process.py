@@ -38,41 +38,48 @@ class TaskProcess:
         self._heartbeat_s = min(_HEARTBEAT_S, hang_timeout_s / 2) if hang_timeout_s else _HEARTBEAT_S
         self._child: Child | None = None
         self._writer: asyncio.StreamWriter | None = None
-        self._stopped_early = False
+        self._stop_told = False
+        self._pause_told: bool | None = None
         self._trace: str | None = None
         self._pid: int | None = None
 
     async def run(self, order: Callable[[], Awaitable[Mapping[str, Any]]]) -> str | None:
         """Start it with the order that `order` makes, and wait for its end: None, or why it failed."""
         message = await order()
-        if self._stopped_early:
+        if self._stop_told:
             return None
         ours, theirs = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=ours, limit=_MESSAGE_BYTES_MAX)
         self._child = self._forks.fork("task", theirs)
-        reader, self._writer = await asyncio.open_connection(sock=ours, limit=_MESSAGE_BYTES_MAX)
+        self._writer = writer
         try:
-            self._tell({"type": "start", "heartbeat_s": self._heartbeat_s, **message})
+            # From here on `pause`, `resume` and `stop` reach the task; what came before is told now.
+            paused = message["paused"] if self._pause_told is None else self._pause_told
+            self._tell({"type": "start", "heartbeat_s": self._heartbeat_s, **message, "paused": paused})
+            if self._stop_told:
+                self._tell({"type": "stop"})
             self._pid = await self._child.pid
             await self._listen(reader)
             how = await self._child.exited
         finally:
             # Also when this coroutine is cancelled: no process stays without an owner.
             self._forks.kill(self._child)
-            self._writer.close()
+            writer.close()
             self._writer = None
         if self._trace is None and how.code != 0:
             self._trace = f"{ConnectError.java_class}: the task's process {how}"
         return self._trace
 
     def pause(self) -> None:
+        self._pause_told = True
         self._tell({"type": "pause"})
 
     def resume(self) -> None:
+        self._pause_told = False
         self._tell({"type": "resume"})
 
     def stop(self) -> None:
-        if self._child is None:
-            self._stopped_early = True
+        self._stop_told = True
         self._tell({"type": "stop"})
 
     def forget_topics(self) -> None:

@@ -20,7 +20,7 @@ from connect.runtime.operations import Operations
 from connect.runtime.plugin_hosts import PluginHosts
 from connect.runtime.plugins import Plugins
 from connect.runtime.stores import ConfigStore, OffsetStore, StatusStore
-from connect.runtime.supervisor import Supervisor, restart_policy_reader
+from connect.runtime.supervisor import Supervisor, task_config
 from connect.runtime.topic_map import TopicMap
 
 _LOG = logging.getLogger(__name__)
@@ -38,7 +38,9 @@ class Worker(Operations):
         plugins = Plugins.discover()
         hosts = PluginHosts(self._forks, worker.originals, worker.plugin_timeout_ms / 1000)
         catalog = PluginCatalog(plugins, hosts)
-        herder = Herder(restart_policy_reader(worker), worker.task_shutdown_timeout_ms)
+        herder = Herder(
+            lambda config: task_config(worker, config).restart_policy, worker.task_shutdown_timeout_ms
+        )
         worker_id = _worker_id(worker)
         self._members = GroupMembers(self._client)
         self._producer: aiokafka.AIOKafkaProducer | None = None
