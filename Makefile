@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 4
 
-.PHONY: setup demo demo-kafka test faults lint bench clean
+.PHONY: setup demo demo-kafka test lint bench clean
 
 setup: $(STAMP)
 

@@ -3,10 +3,12 @@
 Needs Java 17 or later and `mvn`; the jars are fetched once, into a folder of the user's cache.
 """
 
+import contextlib
 import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -39,21 +41,24 @@ def fetch_jars(name: str, dependencies: tuple[tuple[str, str, str], ...] = _BROK
     for tool in ("java", "mvn"):
         if shutil.which(tool) is None:
             raise MissingTool(f"{tool} is not installed; Debian: apt-get install default-jre-headless maven")
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "millstream" / name
-    if (cache / "complete").exists():
-        return cache
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "millstream"
+    jars = cache / name
+    if jars.exists():
+        return jars
     cache.mkdir(parents=True, exist_ok=True)
-    pom = cache / "pom.xml"
-    pom.write_text(
-        _POM.format(name=name, dependencies="".join(_DEPENDENCY.format(*each) for each in dependencies))
-    )
-    subprocess.run(
-        ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={cache}",
-         "-DincludeScope=runtime"],
-        check=True,
-    )  # fmt: skip
-    (cache / "complete").touch()
-    return cache
+    with tempfile.TemporaryDirectory(dir=cache, prefix=f"{name}.") as fetching:
+        pom = Path(fetching) / "pom.xml"
+        wanted = "".join(_DEPENDENCY.format(*each) for each in dependencies)
+        pom.write_text(_POM.format(name=name, dependencies=wanted))
+        target = Path(fetching) / "jars"
+        subprocess.run(
+            ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies",
+             f"-DoutputDirectory={target}", "-DincludeScope=runtime"],
+            check=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        with contextlib.suppress(OSError):  # somebody else was faster: theirs are the same
+            target.rename(jars)
+    return jars
 
 
 class ApacheKafka:
