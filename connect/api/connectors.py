@@ -19,6 +19,9 @@ class Connector(Plugin, ABC, Generic[C]):
     """Splits the work of one configured connector among tasks. Holds no connection."""
 
     task_class: ClassVar[type]
+    # What Java calls the task, where it is not the connector's name with Task for Connector: it stands in
+    # the task configs of the config topic.
+    java_task_class: ClassVar[str | None] = None
 
     @abstractmethod
     def task_configs(self, config: C, max_tasks: int) -> Sequence[Mapping[str, str]]:

@@ -271,9 +271,11 @@ def catch_signals() -> socket.socket:
     writer.setblocking(False)
     signal.set_wakeup_fd(writer.fileno())
     writer.detach()  # stays open for as long as the process
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, lambda *_: None)
+    # SIGINT also where a shell that started us with & ignores it: `kill -INT` is meant.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, lambda *_: None)
     return reader
 
 

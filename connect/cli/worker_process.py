@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import javaproperties
 import structlog
 import uvicorn
 
@@ -21,7 +22,6 @@ from connect.rest.app import create_app
 from connect.rest.settings import RestSettings
 from connect.runtime.config import WorkerConfig
 from connect.runtime.logs import configure_logging
-from connect.runtime.properties import parse_properties
 from connect.runtime.worker import Worker
 
 # How long open requests may take once the worker is told to stop.
@@ -60,8 +60,8 @@ def _settings(options: argparse.Namespace) -> dict[str, str]:
     properties: dict[str, str] = {}
     if options.properties is not None:
         try:
-            properties = parse_properties(options.properties.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as exc:
+            properties = javaproperties.loads(options.properties.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as exc:
             raise ConfigError(f"cannot read {options.properties}: {exc}") from None
     given: dict[str, str] = {}
     if options.bootstrap is not None:

@@ -166,6 +166,12 @@ class Herder:
             self._actions.append(WriteTaskConfigs(name, tasks, revision))
         self._show_connector(name, connector, Status(State.RUNNING))
 
+    def wants_tasks(self, name: str, revision: int) -> bool:
+        """Whether task configs that were made for this revision should still be written."""
+        connector = self._connectors.get(name)
+        current = connector is not None and connector.revision == revision
+        return current and name in self.config.connectors and self.config.target(name) is TargetState.STARTED
+
     def on_connector_failed(self, name: str, revision: int, trace: str, now_ms: int) -> None:
         """The connector could not say its task configs, or they could not be written."""
         connector = self._connectors.get(name)

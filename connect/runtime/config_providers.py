@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
 
+import javaproperties
+
 from connect.api import ConfigError, ConfigProvider
 from connect.runtime.plugins import PluginKind, Plugins
-from connect.runtime.properties import parse_properties
 from connect.version import __version__
 
 _REFERENCE: Final = re.compile(r"\$\{([^}]*?):(([^}]*?):)?([^}]*?)\}")
@@ -58,10 +59,9 @@ class FileConfigProvider(ConfigProvider):
         if not path:
             return {}
         try:
-            text = self._allowed.check(Path(path)).read_text()
-        except (OSError, UnicodeDecodeError) as exc:
+            found = javaproperties.loads(self._allowed.check(Path(path)).read_text())
+        except (OSError, ValueError) as exc:
             raise ConfigError(f"config provider: could not read properties from file {path}: {exc}") from exc
-        found = parse_properties(text)
         return {key: found[key] for key in keys if key in found}
 
 

@@ -169,8 +169,9 @@ class Operations:
             raise NotFound(f"Unknown connector {name}")
         async with self._changing(name):
             if state is TargetState.STOPPED:
-                await self._configs.put_tasks(name, [])
-            await self._configs.put_target(name, state)
+                await self._configs.put_stopped(name)
+            else:
+                await self._configs.put_target(name, state)
         self._supervisor.wake()
 
     async def restart(self, name: str, include_tasks: bool, only_failed: bool) -> ConnectorStatus:

@@ -125,10 +125,9 @@ def _written_back(task: Mapping[str, str], raw: Mapping[str, str | None]) -> dic
 
 
 def _task_class_name(plugins: Plugins, connector: type[Connector[Any]], written: str) -> str:
-    """Connect's task configs name the Java class of the task; a plugin may say `java_task_class`."""
-    told = getattr(connector, "java_task_class", None)
-    if isinstance(told, str):
-        return told
+    """The Java class that Connect's task configs name."""
+    if connector.java_task_class is not None:
+        return connector.java_task_class
     entry = plugins.get(PluginKind.CONNECTOR, written)
     return f"{entry.class_name.removesuffix('Connector')}Task"
 

@@ -26,7 +26,7 @@ from connect.runtime.topic_creation import TopicCreator
 from connect.transforms.chain import TransformChain
 
 _LOG = logging.getLogger(__name__)
-_HEADER_CACHE_MAX: Final = 4_096
+_HEADER_CACHE_MAX: Final = 1_024
 _POLL_RETRY_S: Final = (0.1, 10.0)
 
 
@@ -97,7 +97,7 @@ class SourceRunner:
         self._errors = errors
         self._topic_creator = topic_creator
         self._known_topics: set[str] = set()
-        self._header_cache: dict[tuple[str, Header], bytes | None] = {}
+        self._header_cache: dict[tuple[str, int], tuple[Sequence[Header], Headers]] = {}
         # Source partition (as its key in the offsets topic) → the pair; produced, and not committed yet.
         self._uncommitted: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
 
@@ -193,21 +193,18 @@ class SourceRunner:
             pair = records[number].source_partition, records[number].source_offset
             self._uncommitted[offset_key(self._context.connector_name, pair[0])] = pair
 
-    def _headers(self, topic: str, headers: Sequence[Header]) -> list[tuple[str, bytes | None]]:
-        """The converted headers; those that repeat, as most do, are converted once."""
-        cache, convert = self._header_cache, self._header_converter.from_connect_header
-        converted = []
-        for header in headers:
-            try:
-                data = cache[topic, header]
-            except KeyError:
-                data = convert(topic, header)
-                if len(cache) >= _HEADER_CACHE_MAX:
-                    cache.clear()
-                cache[topic, header] = data
-            except TypeError:  # a list or dict
-                data = convert(topic, header)
-            converted.append((header.name, data))
+    def _headers(self, topic: str, headers: Sequence[Header]) -> Headers:
+        """The converted headers. A tuple that records share, as they mostly do, is converted once: it is
+        known again by its identity, which lasts as long as the cache holds it."""
+        known = self._header_cache.get((topic, id(headers)))
+        if known is not None:
+            return known[1]
+        convert = self._header_converter.from_connect_header
+        converted = [(header.name, convert(topic, header)) for header in headers]
+        if type(headers) is tuple:  # a list may change later
+            if len(self._header_cache) >= _HEADER_CACHE_MAX:
+                self._header_cache.clear()
+            self._header_cache[topic, id(headers)] = (headers, converted)
         return converted
 
     def _convert_carefully(

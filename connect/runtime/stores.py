@@ -1,5 +1,6 @@
 """The three internal topics, each a thin store over a `TopicMap`, with Kafka Connect's keys and values."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -31,15 +32,35 @@ class ConfigStore:
 
     def __init__(self, make_map: MakeMap, on_record: Callable[[str, Any], None]) -> None:
         self.map = make_map(on_record)
+        # Writes that belong together are not mixed with others of the same connector.
+        self._turns: dict[str, asyncio.Lock] = {}
+
+    def _turn(self, name: str) -> asyncio.Lock:
+        return self._turns.setdefault(name, asyncio.Lock())
 
     async def put_connector(self, name: str, config: Mapping[str, str | None]) -> None:
         await self.map.put(f"{config_state.CONNECTOR_PREFIX}{name}", {"properties": config})
 
     async def remove_connector(self, name: str) -> None:
-        await self.map.put(f"{config_state.CONNECTOR_PREFIX}{name}", None)
-        await self.map.put(f"{config_state.TARGET_STATE_PREFIX}{name}", None)
+        async with self._turn(name):
+            await self.map.put(f"{config_state.CONNECTOR_PREFIX}{name}", None)
+            await self.map.put(f"{config_state.TARGET_STATE_PREFIX}{name}", None)
 
-    async def put_tasks(self, name: str, tasks: Sequence[Mapping[str, str | None]]) -> None:
+    async def put_tasks(
+        self, name: str, tasks: Sequence[Mapping[str, str | None]], still_wanted: Callable[[], bool]
+    ) -> None:
+        """The task configs, unless it turns out that they are not wanted any more when their turn comes."""
+        async with self._turn(name):
+            if still_wanted():
+                await self._put_tasks(name, tasks)
+
+    async def put_stopped(self, name: str) -> None:
+        """No tasks, and the target state that keeps it so."""
+        async with self._turn(name):
+            await self._put_tasks(name, [])
+            await self.put_target(name, TargetState.STOPPED)
+
+    async def _put_tasks(self, name: str, tasks: Sequence[Mapping[str, str | None]]) -> None:
         """The task configs, then the record that puts them in force."""
         for number, config in enumerate(tasks):
             await self.map.put(f"{config_state.TASK_PREFIX}{name}-{number}", {"properties": config})

@@ -243,7 +243,9 @@ class Supervisor:
 
     async def _write_task_configs(self, action: WriteTaskConfigs) -> None:
         try:
-            await self._configs.put_tasks(action.name, action.tasks)
+            await self._configs.put_tasks(
+                action.name, action.tasks, lambda: self._herder.wants_tasks(action.name, action.revision)
+            )
         except ConnectError as exc:
             self._herder.on_connector_failed(action.name, action.revision, trace_of(exc), now_ms())
         self.wake()

@@ -29,6 +29,7 @@ class PostgresConnector(SourceConnector[PostgresSourceConfig]):
     version: ClassVar[str] = __version__
     config_class: ClassVar[type[Config]] = PostgresSourceConfig
     task_class: ClassVar[type] = PostgresSourceTask
+    java_task_class: ClassVar[str] = "io.debezium.connector.postgresql.PostgresConnectorTask"
 
     def task_configs(self, config: PostgresSourceConfig, max_tasks: int) -> Sequence[Mapping[str, str]]:
         return [config.originals]

@@ -5,12 +5,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import javaproperties
 import pytest
 
 from broker.config import load_settings
 from broker.properties import read_properties
 from connect.runtime.config import WorkerConfig
-from connect.runtime.properties import parse_properties
 from connect.testing.millstream import Millstream
 from connect.testing.postgres import PostgresServer
 from connect.testing.s3 import S3Server
@@ -53,7 +53,7 @@ def test_the_brokers_settings_are_all_known() -> None:
 
 
 def test_the_workers_settings_are_all_known() -> None:
-    properties = parse_properties((CONFIGS / "worker.properties").read_text())
+    properties = javaproperties.loads((CONFIGS / "worker.properties").read_text())
     config, errors = WorkerConfig.examine(properties)
     assert config is not None, errors
     assert WorkerConfig.unknown(properties) == []

@@ -11,7 +11,6 @@ from support.batches import make_batch
 
 from broker.log.config import LogConfig
 from broker.log.validation import validate_batch
-from broker.properties import parse_properties
 from broker.wire.codec import Codec, KioCodec
 from broker.wire.errors import KafkaError, ProtocolViolation
 from broker.wire.fetch import FetchCodec
@@ -83,8 +82,3 @@ def test_batches_with_any_bytes_changed(data: st.DataObject) -> None:
     except KafkaError:
         return
     assert header.batch_bytes == len(batch)
-
-
-@given(st.text())
-def test_properties_files(text: str) -> None:
-    parse_properties(text)

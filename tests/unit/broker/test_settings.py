@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from broker.config import SettingsError, load_settings
-from broker.properties import PropertiesError, parse_properties, read_properties
+from broker.properties import PropertiesError, read_properties
 
 
 def test_defaults_are_kafkas() -> None:
@@ -87,14 +87,16 @@ def test_settings_that_do_not_go_together_are_refused(properties: dict[str, str]
         load_settings(properties)
 
 
-def test_properties_files_are_read_as_java_reads_them() -> None:
+def test_properties_files_are_read_as_java_reads_them(tmp_path: Path) -> None:
     text = "\n".join(
         [
             "# comment", "! comment", "", "a=1", "b : 2", "c 3", "  d\t=  four words  ", "e=", "f",
             "g=one\\", "   two\\", "#three", "h\\:\\=\\ i=j", "k=\\u0041\\t\\q", "l=even\\\\", "a=last",
         ]
     )  # fmt: skip
-    assert parse_properties(text) == {
+    file = tmp_path / "a.properties"
+    file.write_text(text)
+    assert read_properties(file) == {
         "a": "last", "b": "2", "c": "3", "d": "four words  ", "e": "", "f": "",
         "g": "onetwo#three", "h:= i": "j", "k": "A\tq", "l": "even\\",
     }  # fmt: skip
@@ -103,3 +105,10 @@ def test_properties_files_are_read_as_java_reads_them() -> None:
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(PropertiesError, match=r"none\.properties"):
         read_properties(tmp_path / "none.properties")
+
+
+def test_a_file_with_a_broken_escape_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "bad.properties"
+    file.write_text("a=\\u12")
+    with pytest.raises(PropertiesError, match=r"bad\.properties: Invalid"):
+        read_properties(file)

@@ -288,3 +288,23 @@ def test_backoff_doubles_up_to_a_bound(failures: int, delay: int) -> None:
 
 def test_no_attempts_at_all() -> None:
     assert RestartPolicy(attempts_max=0).delay_ms(1) is None
+
+
+@pytest.mark.parametrize("state", ["STOPPED", "PAUSED"])
+def test_task_configs_made_before_a_stop_are_not_wanted_after_it(state: str) -> None:
+    bench = Bench()
+    (asked,) = [action for action in bench.deploy() if isinstance(action, MakeTaskConfigs)]
+    bench.herder.on_task_configs("a", asked.revision, [CONFIG])
+    assert bench.herder.wants_tasks("a", asked.revision)
+    bench.target(state)
+    assert not bench.herder.wants_tasks("a", asked.revision)
+
+
+def test_task_configs_made_for_an_older_config_or_a_deleted_connector_are_not_wanted() -> None:
+    bench = Bench()
+    (asked,) = [action for action in bench.deploy() if isinstance(action, MakeTaskConfigs)]
+    bench.deploy({"connector.class": "D"})
+    assert not bench.herder.wants_tasks("a", asked.revision)
+    assert bench.herder.wants_tasks("a", asked.revision + 1)
+    bench.herder.on_config_record("connector-a", None)
+    assert not bench.herder.wants_tasks("a", asked.revision + 1)

@@ -7,7 +7,6 @@ import pytest
 from connect.api import ConfigError
 from connect.runtime.config_providers import ConfigResolver
 from connect.runtime.plugins import Plugins
-from connect.runtime.properties import parse_properties
 
 
 def resolver(**worker: str) -> ConfigResolver:
@@ -88,20 +87,3 @@ def test_env_allowlist(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_provider_needs_a_class() -> None:
     with pytest.raises(ConfigError, match=r"config\.providers\.vault\.class is not set"):
         resolver(config_providers="vault")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("a=1\nb:2\nc 3\n", {"a": "1", "b": "2", "c": "3"}),
-        ("# no\n! no\n\n  a = 1 \n", {"a": "1 "}),
-        ("a=1\\\n   2\\\n3\n", {"a": "123"}),
-        ("a\\ b=c\\=d\n", {"a b": "c=d"}),
-        ("a=x\\ty\\u0041\\\\\n", {"a": "x\tyA\\"}),
-        ("empty=\nkeyonly\n", {"empty": "", "keyonly": ""}),
-        ("a=1\na=2\n", {"a": "2"}),
-        ("a=b=c:d\n", {"a": "b=c:d"}),
-    ],
-)
-def test_properties_are_read_as_java_reads_them(text: str, expected: dict[str, str]) -> None:
-    assert parse_properties(text) == expected
