@@ -115,7 +115,7 @@ def test_a_consumer_goes_on_where_the_last_one_committed(
 
 def test_a_group_survives_a_kill_of_the_broker(tmp_path: Path, kafka_topic: str, group: str) -> None:
     with Broker(tmp_path / "broker") as broker:
-        fill(broker, kafka_topic)
+        fill(broker, kafka_topic, 0)
         seen: list[int] = []
         revoked: list[Any] = []
         with (
@@ -123,8 +123,10 @@ def test_a_group_survives_a_kill_of_the_broker(tmp_path: Path, kafka_topic: str,
             consumer(broker, group, kafka_topic, revoked) as second,
         ):
             both = [first, second]
-            poll_until(both, lambda: len(seen) >= 100 and all(len(partitions(c)) == 2 for c in both), seen)
+            poll_until(both, lambda: all(len(partitions(client)) == 2 for client in both))
             revoked.clear()
+            fill(broker, kafka_topic)
+            poll_until(both, lambda: len(seen) >= 100, seen)
             for client in both:
                 client.commit(asynchronous=False)
             before = committed(first, kafka_topic)

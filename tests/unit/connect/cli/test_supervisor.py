@@ -25,16 +25,20 @@ children = [Child(name, command(name)) for name in ("broker", "worker")]
 announce = lambda: print("announced", flush=True)
 sys.exit(Supervisor(children, announce, wakeup, ready, ready_for_child).run())
 """
-# Tells that it is ready, and on SIGTERM writes its name and ends.
+# Tells that it is ready (the worker once the broker is), and on SIGTERM writes its name and ends.
 GOOD = """
-import os, signal, sys
+import os, signal, sys, time
 name, file, ready = sys.argv[1:]
 def stop(*_):
     with open(file, "a") as out:
         out.write(name + "\\n")
     sys.exit(0)
 signal.signal(signal.SIGTERM, stop)
-if name == "worker":
+if name == "broker":
+    open(file + ".broker", "w").close()
+else:
+    while not os.path.exists(file + ".broker"):
+        time.sleep(0.01)
     os.write(int(ready), b"ready\\n")
 while True:
     signal.pause()
