@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS orders (id int PRIMARY KEY);
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def here(postgres: PostgresServer, s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The settings that differ from machine to machine, as they are here."""
     postgres.create_database("shop")
