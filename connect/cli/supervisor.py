@@ -6,7 +6,6 @@ worker start side by side, and a child that is started again finds its port free
 """
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import json
@@ -19,10 +18,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from connect.cli.failure import FAILED, OK, USAGE
+from connect.lifeline import end_with_parent
 from connect.runtime.logformat import wants_json
 
 HOST = "127.0.0.1"
@@ -30,8 +31,6 @@ STOP_SECONDS = {"worker": 6.5, "broker": 3.0}  # 10 s in all, with a margin
 BACKOFF_SECONDS_MAX = 30.0
 STEADY_SECONDS = 30.0  # who ran this long starts again without a delay
 START_ATTEMPTS_MAX = 3
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
 
 
 class Refused(Exception):
@@ -118,17 +117,6 @@ def lock_data_dir(data_dir: Path) -> TextIO:
     return lock
 
 
-def _end_with(parent: int) -> Callable[[], None]:
-    """What a child does before it becomes its program: ask the kernel to be killed when `parent` dies."""
-
-    def ask() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before prctl
-            os._exit(1)
-
-    return ask
-
-
 @dataclass(slots=True)
 class Supervisor:
     """Starts the children, starts again those that die, and stops them in order."""
@@ -168,7 +156,7 @@ class Supervisor:
             pass_fds=(self.ready_for_child,) if child.name == "worker" else (),
             # Ctrl-C in a terminal goes to a whole session; the order of stopping is ours.
             start_new_session=True,
-            preexec_fn=_end_with(os.getpid()),
+            preexec_fn=partial(end_with_parent, os.getpid()),
         )
 
     def _wait(self) -> set[int]:

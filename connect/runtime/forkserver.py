@@ -14,7 +14,6 @@ It ends when the worker's end closes; its children are killed when it ends (PR_S
 """
 
 import array
-import ctypes
 import gc
 import importlib
 import json
@@ -30,11 +29,10 @@ from typing import Any, Final, NoReturn
 
 from setproctitle import setproctitle
 
+from connect.lifeline import end_with_parent
 from connect.runtime.logs import configure_logging
 
 _LOG = logging.getLogger(__name__)
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
-_PR_SET_PDEATHSIG: Final = 1
 MESSAGE_BYTES_MAX: Final = 65_536
 _PRELOAD: Final = (
     "confluent_kafka",
@@ -48,7 +46,7 @@ _PRELOAD: Final = (
 def main(arguments: list[str]) -> None:
     """`FD PARENT_PID SETTINGS`: the socket, the worker, and JSON with `python_path` and `log_level`."""
     channel_fd, parent_pid, settings = int(arguments[0]), int(arguments[1]), json.loads(arguments[2])
-    die_with_parent(parent_pid)
+    end_with_parent(parent_pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the worker decides
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     name_process("forkserver")
@@ -76,13 +74,6 @@ def _warm_up() -> None:
         config_class.examine({})
     gc.collect()
     gc.freeze()
-
-
-def die_with_parent(parent_pid: int) -> None:
-    """Have the kernel kill this process when its parent ends; at once if that happened already."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:
-        os._exit(1)
 
 
 def name_process(name: str) -> None:
@@ -143,7 +134,7 @@ class _ForkServer:
     def _become_child(self, parent: int, entry: str, control_fd: int) -> NoReturn:
         code = 1
         try:
-            die_with_parent(parent)
+            end_with_parent(parent)
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)

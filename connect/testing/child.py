@@ -1,16 +1,15 @@
 """A child process that ends with its parent."""
 
-import ctypes
 import os
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
+from connect.lifeline import end_with_parent
 
 
 class ChildFailed(RuntimeError):
@@ -33,13 +32,6 @@ class Child:
         environment: Mapping[str, str] | None = None,
         death_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
-        parent = os.getpid()
-
-        def die_with_parent() -> None:
-            _LIBC.prctl(_PR_SET_PDEATHSIG, death_signal)
-            if os.getppid() != parent:  # it died before prctl
-                os._exit(1)
-
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -52,7 +44,7 @@ class Child:
                 group=group,
                 extra_groups=None if user is None else [],
                 start_new_session=True,
-                preexec_fn=die_with_parent,
+                preexec_fn=partial(end_with_parent, os.getpid(), death_signal),
             )
 
     @property
