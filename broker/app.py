@@ -50,6 +50,7 @@ from broker.log.sync import GroupCommit
 from broker.logs import configure_logging
 from broker.properties import PropertiesError, read_properties
 from broker.server.coordinators import GroupShell
+from broker.server.housekeeping import Housekeeping
 from broker.server.server import ListenError, Server
 
 logger = structlog.get_logger(__name__)
@@ -84,7 +85,7 @@ async def serve(settings: BrokerSettings, *, ready: Ready) -> None:
 
 
 class _Broker:
-    """All parts, and the timers that belong to no single one of them."""
+    """All parts, and the housekeeping that belongs to no single one of them."""
 
     def __init__(self, settings: BrokerSettings) -> None:
         self._settings = settings
@@ -97,7 +98,7 @@ class _Broker:
         self._registry = ApiRegistry()
         self._add_apis()
         self._server = Server(settings, self._registry)
-        self._timers: set[asyncio.Task[None]] = set()
+        self._housekeeping = Housekeeping()
 
     def _add_apis(self) -> None:
         settings, catalog, logs = self._settings, self._catalog, self._logs
@@ -132,8 +133,9 @@ class _Broker:
         self._logs.finish_start()
         self._groups.start()
         settings = self._settings
-        self._every(settings.log_retention_check_interval_ms, self._enforce_retention)
-        self._every(settings.log_flush_offset_checkpoint_interval_ms, self._checkpoint)
+        self._housekeeping.every(settings.log_retention_check_interval_ms, self._enforce_retention)
+        self._housekeeping.every(settings.log_flush_offset_checkpoint_interval_ms, self._checkpoint)
+        self._housekeeping.start()
         # What is there now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
@@ -146,28 +148,14 @@ class _Broker:
     async def stop(self) -> None:
         """Answer, sync, and leave everything so that the next start is quick."""
         await self._server.close(ANSWER_PENDING_S)
-        for timer in self._timers:
-            timer.cancel()
+        self._housekeeping.stop()
         self._groups.close()
         await self._commits.sync(list(self._logs))
         self._commits.close()
         self._logs.close()
         self._catalog.close()
 
-    def _every(self, interval_ms: int, work: Callable[[], object]) -> None:
-        async def repeat() -> None:
-            while True:
-                await asyncio.sleep(interval_ms / 1000)
-                try:
-                    result = work()
-                    if asyncio.iscoroutine(result):
-                        await result
-                except OSError as exc:
-                    logger.error("housekeeping failed", work=work.__name__, error=str(exc))
-
-        self._timers.add(asyncio.create_task(repeat()))
-
-    def _enforce_retention(self) -> None:
+    async def _enforce_retention(self) -> None:
         self._logs.enforce_retention(time.time_ns() // 1_000_000, self._settings.producer_id_expiration_ms)
 
     async def _checkpoint(self) -> None:
