@@ -117,15 +117,15 @@ def test_a_group_goes_on_where_it_was(cli: Cli, topic: str) -> None:
 
 def test_too_few_records_in_time_is_a_failure(cli: Cli, topic: str) -> None:
     cli("produce", topic, "a")
-    ran = cli("consume", topic, "--from-beginning", "-n", "5", "--timeout-ms", "300", "--json")
+    ran = cli("consume", topic, "--from-beginning", "-n", "5", "--timeout-ms", "3000", "--json")
     assert ran.code == 1
     assert len(ran.out.splitlines()) == 1
-    assert "1 of 5 records came before 300 ms without one" in ran.err
+    assert "1 of 5 records came before 3000 ms without one" in ran.err
 
 
 def test_a_timeout_without_a_number_is_the_normal_end(cli: Cli, topic: str) -> None:
     cli("produce", topic, "a")
-    assert len(lines(cli("consume", topic, "--from-beginning", "--timeout-ms", "300", "--json"))) == 1
+    assert len(lines(cli("consume", topic, "--from-beginning", "--timeout-ms", "3000", "--json"))) == 1
 
 
 @pytest.mark.parametrize(
