@@ -67,6 +67,11 @@ class SourceTaskContext(Protocol):
         """The stored offset of a source partition, as of the start of the task."""
         ...
 
+    def advance(self, source_partition: Mapping[str, Any], source_offset: Mapping[str, Any]) -> None:
+        """Called in `poll`: all before this offset has been handed out, so it may be stored, although no
+        record carries it (KIP-910). It comes back in `commit` once it is durable."""
+        ...
+
     def wait(self, seconds: float) -> bool:
         """Sleep until the time is over or the task should stop; True if it should stop."""
         ...

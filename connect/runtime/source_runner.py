@@ -49,6 +49,7 @@ class SourceContext:
         self.connector_name = connector_name
         self.task_id = task_id
         self._channel = channel
+        self.advances: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
         self._offsets = {_frozen(partition): offset for partition, offset in offsets}
 
     @property
@@ -58,6 +59,9 @@ class SourceContext:
     def offset(self, source_partition: Mapping[str, Any]) -> Mapping[str, Any] | None:
         found: Mapping[str, Any] | None = self._offsets.get(_frozen(source_partition))
         return found
+
+    def advance(self, source_partition: Mapping[str, Any], source_offset: Mapping[str, Any]) -> None:
+        self.advances.append((source_partition, source_offset))
 
     def wait(self, seconds: float) -> bool:
         return self._channel.wait(seconds)
@@ -131,6 +135,7 @@ class SourceRunner:
                 if records := self._poll():
                     progress.enter("produce")
                     self._send(records)
+                self._take_advances()
             self._producer.check()
             if time.monotonic() >= next_commit:
                 progress.enter("commit")
@@ -190,8 +195,16 @@ class SourceRunner:
                 self._produce_carefully(original, topic, value, key, partition, record.timestamp_ms, headers)
         # In order: one source partition may come as several equal dicts.
         for number in sorted(latest.values()):
-            pair = records[number].source_partition, records[number].source_offset
-            self._uncommitted[offset_key(self._context.connector_name, pair[0])] = pair
+            self._note(records[number].source_partition, records[number].source_offset)
+
+    def _take_advances(self) -> None:
+        """Offsets without records, once the records before them are with the producer."""
+        for partition, offset in self._context.advances:
+            self._note(partition, offset)
+        self._context.advances.clear()
+
+    def _note(self, partition: Mapping[str, Any], offset: Mapping[str, Any]) -> None:
+        self._uncommitted[offset_key(self._context.connector_name, partition)] = partition, offset
 
     def _headers(self, topic: str, headers: Sequence[Header]) -> Headers:
         """The converted headers. A tuple that records share, as they mostly do, is converted once: it is

@@ -14,6 +14,7 @@ from connect.api import ConnectError
 
 Lsn = NewType("Lsn", int)
 _LSN_LIMIT: Final = 1 << 64
+_POSITIONS: Final = frozenset({"lsn", "lsn_proc", "lsn_commit"})
 
 
 def show_lsn(lsn: int) -> str:
@@ -62,6 +63,11 @@ def read_offset(offset: Mapping[str, Any]) -> Position:
     done = _number(offset, "lsn_proc")
     commit = _number(offset, "lsn_commit")
     return Position(Lsn(lsn), Lsn(lsn if done is None else done), Lsn(commit or 0), _number(offset, "txId"))
+
+
+def moved(offset: Mapping[str, Any], lsn: Lsn) -> dict[str, Any]:
+    """The same offset further on: everything that committed before `lsn` has been written."""
+    return {name: lsn if name in _POSITIONS else value for name, value in offset.items()}
 
 
 def _number(offset: Mapping[str, Any], name: str) -> int | None:

@@ -119,6 +119,16 @@ def lost_slot(config: PostgresSourceConfig, position: Position, current_lsn: str
     )
 
 
+def slot_ahead(config: PostgresSourceConfig, position: Position, slot: Slot) -> ConnectError:
+    """The slot begins behind what was read last: it was made anew, moved on, or the offset was set back."""
+    return ConnectError(
+        f"replication slot {config.slot_name} begins at {show_lsn(slot.confirmed_lsn)}, but the connector "
+        f"has read up to {show_lsn(position.start)} only: the slot was made anew or moved by somebody else, "
+        "and changes in between are lost. Either set snapshot.mode=when_needed, which reads the tables "
+        "again, or reset the connector's offsets and start again"
+    )
+
+
 def prepare_publication(
     connection: psycopg.Connection[Any], config: PostgresSourceConfig, filters: Filters, catalog: Catalog
 ) -> None:

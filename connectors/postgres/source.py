@@ -19,7 +19,7 @@ from connectors.postgres.filters import Filters
 from connectors.postgres.heartbeat import Heartbeats
 from connectors.postgres.identity import set_identities
 from connectors.postgres.messages import MessageRecords
-from connectors.postgres.offsets import Lsn, Position, parse_lsn, read_offset, show_lsn
+from connectors.postgres.offsets import Lsn, Position, moved, parse_lsn, read_offset, show_lsn
 from connectors.postgres.plan import TablePlan
 from connectors.postgres.records import RecordMaker
 from connectors.postgres.slots import (
@@ -30,6 +30,7 @@ from connectors.postgres.slots import (
     find_slot,
     lost_slot,
     prepare_publication,
+    slot_ahead,
 )
 from connectors.postgres.snapshot import Snapshot, SnapshotPoint
 from connectors.postgres.stream import Stream
@@ -56,7 +57,6 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         stored = context.offset(self._maker.source_partition)
         # The offset after the last record handed out: a lost connection goes on there.
         self._last_offset: Mapping[str, Any] | None = stored
-        self._durable: Mapping[str, Any] | None = stored
         if stored is not None:
             read_offset(stored)  # complain now about one that makes no sense
         self._connection: psycopg.Connection[Any] | None = None
@@ -93,7 +93,6 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
 
     def commit(self, offsets: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
         for _, offset in offsets:
-            self._durable = offset
             position = read_offset(offset)
             if self._stream is not None and not position.in_snapshot:
                 self._stream.confirm(position.start)
@@ -152,6 +151,8 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         current = self._current_lsn()
         if slot is None:
             raise lost_slot(self._config, position, current)
+        if slot.confirmed_lsn > position.start:
+            raise slot_ahead(self._config, position, slot)
         if position.lsn > parse_lsn(current):
             raise ConnectError(
                 f"the stored offset {show_lsn(position.lsn)} is ahead of the server, which is at {current}: "
@@ -170,7 +171,9 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
             return True
         if mode == "always" and not self._started_snapshot:
             return True
-        return slot is None and (mode == "when_needed" or self._config.slot_drop_on_stop)
+        if slot is None:
+            return mode == "when_needed" or self._config.slot_drop_on_stop
+        return mode == "when_needed" and slot.confirmed_lsn > position.start
 
     def _snapshot_point(self, slot: Slot | None) -> SnapshotPoint:
         """Where the snapshot stands.
@@ -250,10 +253,16 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
             yield []
 
     def _advance_when_idle(self) -> None:
-        """Let the server forget WAL without captured changes, once all that was handed out is durable."""
+        """Let the server forget WAL without captured changes: once the position is stored, never before, so
+        that a slot which is ahead of the stored offset is always one that has lost changes."""
         stream = self._stream
-        if stream is not None and not stream.holds_records and self._durable == self._last_offset:
+        if stream is None or stream.idle_offset() is None:
+            return
+        if self._last_offset is None:  # nothing is stored: the slot alone says where to go on
             stream.confirm(stream.received)
+        elif stream.received > read_offset(self._last_offset).start:
+            self._last_offset = moved(self._last_offset, stream.received)
+            self._context.advance(self._maker.source_partition, self._last_offset)
 
     def _replication_connection(self) -> ReplicationConnection:
         assert self._replication is not None

@@ -165,6 +165,8 @@ class Stream:
             elif begin.xid == self._resume.tx_id:
                 self._skip_until = self._resume.done_lsn
             else:
+                if not self._commit_lsn and self._resume.tx_id is not None:
+                    self._commit_lsn = self._resume.start  # its transaction has ended, and is not sent again
                 self._resume = None
 
     def _truncate(self, truncate: pgoutput.Truncate, lsn: int, tail: str, batch: list[SourceRecord]) -> None:

@@ -25,9 +25,13 @@ class Context:
     def __init__(self, offset: Mapping[str, Any] | None) -> None:
         self.stored = offset
         self.stopping = False
+        self.advanced: Mapping[str, Any] | None = None
 
     def offset(self, source_partition: Mapping[str, Any]) -> Mapping[str, Any] | None:
         return self.stored
+
+    def advance(self, source_partition: Mapping[str, Any], source_offset: Mapping[str, Any]) -> None:
+        self.advanced = source_offset
 
     def wait(self, seconds: float) -> bool:
         if not self.stopping:
@@ -112,7 +116,16 @@ class Capture:
                     break
         if taken and store:
             self.store(taken[-1])
+        if store:
+            self.store_advance()
         return taken
+
+    def store_advance(self) -> None:
+        """The offset that the task gave without a record, if any, is durable."""
+        assert self.task is not None
+        if self.context.advanced is not None:
+            self.offset, self.context.advanced = self.context.advanced, None
+            self.task.commit([({"server": self.properties["topic.prefix"]}, self.offset)])
 
     def _sent(self, connection: Any, lsn: str) -> bool:
         if self.properties.get("snapshot.mode") == "initial_only":

@@ -16,9 +16,13 @@ class SourceContext:
         self.stored = offset
         self.stopping = False
         self.waits_s: list[float] = []
+        self.advanced: Mapping[str, Any] | None = None
 
     def offset(self, source_partition: Mapping[str, Any]) -> Mapping[str, Any] | None:
         return self.stored
+
+    def advance(self, source_partition: Mapping[str, Any], source_offset: Mapping[str, Any]) -> None:
+        self.advanced = source_offset
 
     def wait(self, seconds: float) -> bool:
         self.waits_s.append(seconds)

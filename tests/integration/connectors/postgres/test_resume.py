@@ -193,6 +193,27 @@ def test_the_slot_moves_on_while_nothing_captured_changes(postgres: PostgresServ
         await_confirmed(capture, int(row[0]) - 1)
 
 
+def test_the_slot_moves_on_only_once_the_position_is_stored(postgres: PostgresServer) -> None:
+    for capture in open_capture(
+        postgres, table__include__list="public.t", publication__autocreate__mode="filtered"
+    ):
+        capture.start().drain()
+        capture.sql("INSERT INTO t VALUES (1, 'a')")
+        capture.drain()
+        capture.sql("INSERT INTO u SELECT generate_series(1, 1000)")
+        capture.drain(store=False)
+        advanced = capture.context.advanced
+        assert advanced is not None
+        assert confirmed(capture) < advanced["lsn"]
+        capture.store_advance()
+        await_confirmed(capture, advanced["lsn"])
+        capture.stop()
+        capture.start()
+        capture.sql("INSERT INTO t VALUES (2, 'b')")
+        capture.drain()
+        assert [record.value["after"]["id"] for record in capture.records] == [1, 2]
+
+
 def confirmed(capture: Capture) -> int:
     with capture.server.connect() as connection:
         row = connection.execute(
@@ -274,6 +295,32 @@ def test_a_lost_slot_makes_a_new_snapshot_when_needed(postgres: PostgresServer) 
         assert [(r.key["id"], r.value["op"]) for r in capture.records] == [
             (1, "c"), (1, "r"), (2, "r"), (3, "c"),
         ]  # fmt: skip
+
+
+def test_a_slot_that_was_made_anew_is_an_error_that_names_both_positions(capture: Capture) -> None:
+    make_slot_anew_while_stopped(capture)
+    with pytest.raises(
+        ConnectError,
+        match=r"begins at \w+/\w+, but the connector has read up to \w+/\w+ only.*when_needed",
+    ):
+        capture.start().drain()
+
+
+def test_a_slot_that_was_made_anew_makes_a_new_snapshot_when_needed(postgres: PostgresServer) -> None:
+    for capture in open_capture(postgres, snapshot__mode="when_needed"):
+        make_slot_anew_while_stopped(capture)
+        capture.start().drain()
+        capture.sql("INSERT INTO t VALUES (3, 'streamed')")
+        capture.drain()
+        assert [(r.key["id"], r.value["op"]) for r in capture.records] == [
+            (1, "c"), (1, "r"), (2, "r"), (3, "c"),
+        ]  # fmt: skip
+
+
+def make_slot_anew_while_stopped(capture: Capture) -> None:
+    drop_slot_while_stopped(capture)
+    slot = capture.properties["slot.name"]
+    capture.sql(f"SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")
 
 
 def drop_slot_while_stopped(capture: Capture) -> None:

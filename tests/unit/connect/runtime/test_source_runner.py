@@ -94,8 +94,9 @@ class Bench:
             converter.configure({}, is_key)
         header_converter = SimpleHeaderConverter()
         header_converter.configure({})
+        self.context = SourceContext("n", 0, channel, [])
         self._runner = SourceRunner(
-            self.task, SourceContext("n", 0, channel, []), channel, self.kafka,
+            self.task, self.context, channel, self.kafka,
             SourceSettings(OFFSETS, flush_interval_s, 1, 1),
             key_converter=converters[0], value_converter=converters[1], header_converter=header_converter,
             transforms=None, errors=ErrorHandler(config, channel.wait, time.monotonic), topic_creator=None,
@@ -124,6 +125,21 @@ def test_offsets_follow_the_acknowledgements() -> None:
     assert bench.kafka.sent[-1][:4] == (OFFSETS, b'{"position":2}', b'["n",{"file":"a"}]', -1)
     assert bench.task.committed == [[(HERE, {"position": 2})]]
     assert bench.task.stopped == 1
+
+
+def test_an_offset_without_a_record_follows_the_records_before_it() -> None:
+    bench = Bench([record("a", 1)], [])
+    poll = bench.task.poll
+
+    def advancing() -> Sequence[SourceRecord]:
+        records = poll()
+        if not records and not bench.channel.stopping:
+            bench.context.advance(HERE, {"position": 5})
+        return records
+
+    bench.task.poll = advancing  # type: ignore[method-assign]
+    assert bench.run() == [("t", b"a"), "flush", offset('{"file":"a"}'), "flush"]
+    assert bench.task.committed == [[(HERE, {"position": 5})]]
 
 
 def test_records_that_are_not_acknowledged_keep_their_offsets_back() -> None:
