@@ -3,12 +3,11 @@
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
-from connect.testing.child import Child, free_ports
+from connect.testing.child import Child, Stoppable, free_ports
 from connect.testing.kafka import KAFKA_VERSION, fetch_jars
 
 DEBEZIUM_VERSION = "3.6.1.Final"
@@ -48,7 +47,7 @@ def _plugin_path(directory: Path) -> Path:
     return directory
 
 
-class JavaConnect:
+class JavaConnect(Stoppable):
     """One distributed Kafka Connect worker; ready when this returns."""
 
     def __init__(
@@ -102,11 +101,3 @@ class JavaConnect:
 
     def stop(self) -> None:
         self.child.stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

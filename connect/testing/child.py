@@ -5,11 +5,30 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from connect.lifeline import end_with_parent
+
+
+class Stoppable(ABC):
+    """A server that a `with` block stops."""
+
+    @abstractmethod
+    def stop(self) -> object:
+        """End it, and clear away what it made for itself."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
 
 
 class ChildFailed(RuntimeError):

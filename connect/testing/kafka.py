@@ -11,10 +11,8 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from connect.testing.child import Child, free_ports
+from connect.testing.child import Child, Stoppable, free_ports
 
 KAFKA_VERSION = "4.3.1"
 
@@ -61,7 +59,7 @@ def fetch_jars(name: str, dependencies: tuple[tuple[str, str, str], ...] = _BROK
     return jars
 
 
-class ApacheKafka:
+class ApacheKafka(Stoppable):
     """One KRaft node on a free port of 127.0.0.1, data under `directory`; ready when this returns."""
 
     def __init__(
@@ -115,11 +113,3 @@ class ApacheKafka:
 
     def stop(self) -> None:
         self.child.stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

@@ -4,20 +4,19 @@ import json
 import os
 import signal
 import sys
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
-from connect.testing.child import Child
+from connect.testing.child import Child, Stoppable
 
 _READY_SECONDS = 60
 
 
-class _Server(ABC):
+class _Server(Stoppable):
     """A server with its data under `data_dir`; ready when the constructor returns, and again on the same
     ports when `start` returns."""
 
@@ -74,14 +73,6 @@ class _Server(ABC):
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         return self.child.stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 class Broker(_Server):

@@ -10,12 +10,11 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import psycopg
 
-from connect.testing.child import Child, free_ports
+from connect.testing.child import Child, Stoppable, free_ports
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -30,7 +29,7 @@ _SETTINGS = {
 }
 
 
-class PostgresServer:
+class PostgresServer(Stoppable):
     """`PostgresServer()` starts a server with a data directory of its own; superuser postgres/postgres."""
 
     user = "postgres"
@@ -108,14 +107,6 @@ class PostgresServer:
     def stop(self) -> None:
         self._child.stop(signal.SIGQUIT)
         shutil.rmtree(self.directory, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def _unprivileged_account() -> pwd.struct_passwd | None:

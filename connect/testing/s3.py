@@ -6,10 +6,9 @@ import sys
 import tempfile
 import uuid
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from connect.testing.child import Child
+from connect.testing.child import Child, Stoppable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -28,7 +27,7 @@ threading.Event().wait()
 """
 
 
-class S3Server:
+class S3Server(Stoppable):
     """`S3Server()` starts an empty S3; any credentials are taken, `access_key` and `secret_key` will do."""
 
     access_key = "millstream"
@@ -64,11 +63,3 @@ class S3Server:
     def stop(self) -> None:
         self._child.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

@@ -238,11 +238,6 @@ class Stream:
         lsn, ts_us = self._received, self._last_commit_us or time.time_ns() // 1000
         return {"lsn_proc": lsn, "messageType": "COMMIT", "lsn_commit": lsn, "lsn": lsn, "ts_usec": ts_us}
 
-    @property
-    def holds_records(self) -> bool:
-        """True while records that were read have not been returned yet."""
-        return bool(self._held)
-
     def confirm(self, lsn: Lsn) -> None:
         """Everything that committed before `lsn` is durable: the server may forget it."""
         if lsn > self._confirmed:

@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from support.task_contexts import SourceContext
+
 from connect.api import SourceRecord
 from connect.testing.postgres import PostgresServer
 from connectors.postgres.config import PostgresSourceConfig
@@ -16,22 +18,10 @@ from connectors.postgres.source import PostgresSourceTask
 DEADLINE_S = 30
 
 
-class Context:
-    """What the runtime offers; `wait` really waits, as retries need the time to pass."""
+class Context(SourceContext):
+    """`wait` really waits, as retries need the time to pass."""
 
     connector_name = "capture"
-    task_id = 0
-
-    def __init__(self, offset: Mapping[str, Any] | None) -> None:
-        self.stored = offset
-        self.stopping = False
-        self.advanced: Mapping[str, Any] | None = None
-
-    def offset(self, source_partition: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        return self.stored
-
-    def advance(self, source_partition: Mapping[str, Any], source_offset: Mapping[str, Any]) -> None:
-        self.advanced = source_offset
 
     def wait(self, seconds: float) -> bool:
         if not self.stopping:

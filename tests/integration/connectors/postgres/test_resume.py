@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -286,17 +286,6 @@ def test_a_lost_slot_is_an_error_that_names_both_positions(capture: Capture) -> 
         capture.start().drain()
 
 
-def test_a_lost_slot_makes_a_new_snapshot_when_needed(postgres: PostgresServer) -> None:
-    for capture in open_capture(postgres, snapshot__mode="when_needed"):
-        drop_slot_while_stopped(capture)
-        capture.start().drain()
-        capture.sql("INSERT INTO t VALUES (3, 'streamed')")
-        capture.drain()
-        assert [(r.key["id"], r.value["op"]) for r in capture.records] == [
-            (1, "c"), (1, "r"), (2, "r"), (3, "c"),
-        ]  # fmt: skip
-
-
 def test_a_slot_that_was_made_anew_is_an_error_that_names_both_positions(capture: Capture) -> None:
     make_slot_anew_while_stopped(capture)
     with pytest.raises(
@@ -304,17 +293,6 @@ def test_a_slot_that_was_made_anew_is_an_error_that_names_both_positions(capture
         match=r"begins at \w+/\w+, but the connector has read up to \w+/\w+ only.*when_needed",
     ):
         capture.start().drain()
-
-
-def test_a_slot_that_was_made_anew_makes_a_new_snapshot_when_needed(postgres: PostgresServer) -> None:
-    for capture in open_capture(postgres, snapshot__mode="when_needed"):
-        make_slot_anew_while_stopped(capture)
-        capture.start().drain()
-        capture.sql("INSERT INTO t VALUES (3, 'streamed')")
-        capture.drain()
-        assert [(r.key["id"], r.value["op"]) for r in capture.records] == [
-            (1, "c"), (1, "r"), (2, "r"), (3, "c"),
-        ]  # fmt: skip
 
 
 def make_slot_anew_while_stopped(capture: Capture) -> None:
@@ -333,6 +311,20 @@ def drop_slot_while_stopped(capture: Capture) -> None:
         assert time.monotonic() < deadline
     capture.sql(f"SELECT pg_drop_replication_slot('{capture.properties['slot.name']}')")
     capture.sql("INSERT INTO t VALUES (2, 'unseen')")
+
+
+@pytest.mark.parametrize("lose", [drop_slot_while_stopped, make_slot_anew_while_stopped])
+def test_lost_changes_make_a_new_snapshot_when_needed(
+    postgres: PostgresServer, lose: Callable[[Capture], None]
+) -> None:
+    for capture in open_capture(postgres, snapshot__mode="when_needed"):
+        lose(capture)
+        capture.start().drain()
+        capture.sql("INSERT INTO t VALUES (3, 'streamed')")
+        capture.drain()
+        assert [(r.key["id"], r.value["op"]) for r in capture.records] == [
+            (1, "c"), (1, "r"), (2, "r"), (3, "c"),
+        ]  # fmt: skip
 
 
 def test_an_offset_ahead_of_the_server_is_refused(capture: Capture) -> None:
