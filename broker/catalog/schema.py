@@ -34,7 +34,7 @@ from sqlalchemy.exc import DatabaseError
 
 from broker.catalog.errors import CatalogError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _metadata = MetaData()
 
@@ -85,7 +85,62 @@ offsets = Table(
     sqlite_with_rowid=False,
 )
 
-MIGRATIONS: dict[int, Callable[[Connection], None]] = {}
+# Offsets that transactions have written and not ended yet: markers move them to `offsets`, or drop them.
+pending_offsets = Table(
+    "pending_offsets",
+    _metadata,
+    Column("group_id", String, primary_key=True),
+    Column("producer_id", BigInteger, primary_key=True),
+    Column("topic", String, primary_key=True, index=True),
+    Column("partition", Integer, primary_key=True),
+    Column("producer_epoch", Integer, nullable=False),
+    Column("committed_offset", BigInteger, nullable=False),
+    Column("leader_epoch", Integer, nullable=False),
+    Column("metadata", String, nullable=False),
+    Column("commit_time_ms", BigInteger, nullable=False),
+    Column("expire_time_ms", BigInteger),
+    sqlite_with_rowid=False,
+)
+
+# What the transaction coordinator knows of a transactional id, in a form of its own.
+transactions = Table(
+    "transactions",
+    _metadata,
+    Column("transactional_id", String, primary_key=True),
+    Column("document", LargeBinary, nullable=False),
+)
+
+# Dynamic configs of groups (KIP-848).
+group_configs = Table(
+    "group_configs",
+    _metadata,
+    Column("group_id", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("value", String, nullable=False),
+)
+
+
+def _add_transactions(connection: Connection) -> None:
+    for statement in (
+        """CREATE TABLE pending_offsets (
+            group_id VARCHAR NOT NULL, producer_id BIGINT NOT NULL, topic VARCHAR NOT NULL,
+            partition INTEGER NOT NULL, producer_epoch INTEGER NOT NULL, committed_offset BIGINT NOT NULL,
+            leader_epoch INTEGER NOT NULL, metadata VARCHAR NOT NULL, commit_time_ms BIGINT NOT NULL,
+            expire_time_ms BIGINT, PRIMARY KEY (group_id, producer_id, topic, partition)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX ix_pending_offsets_topic ON pending_offsets (topic)",
+        """CREATE TABLE transactions (
+            transactional_id VARCHAR NOT NULL, document BLOB NOT NULL, PRIMARY KEY (transactional_id)
+        )""",
+        """CREATE TABLE group_configs (
+            group_id VARCHAR NOT NULL, name VARCHAR NOT NULL, value VARCHAR NOT NULL,
+            PRIMARY KEY (group_id, name)
+        )""",
+    ):
+        connection.exec_driver_sql(statement)
+
+
+MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _add_transactions}
 """From version n to n + 1, by n. Write them in SQL of their own: the tables above are the newest."""
 
 

@@ -143,11 +143,48 @@ class CommitResult:
 
 
 @dataclass(frozen=True, slots=True)
+class TransactionalCommit:
+    """Offsets that count when the producer's transaction commits (TxnOffsetCommit). Answered by CommitResult.
+
+    Whether the producer has a transaction that the group is part of is the transaction coordinator's to say,
+    and has been asked before.
+    """
+
+    group_id: str
+    member_id: str
+    group_instance_id: str | None
+    generation_id: int
+    producer_id: int
+    producer_epoch: int
+    offsets: Mapping[TopicPartition, CommittedOffset]
+
+
+@dataclass(frozen=True, slots=True)
+class EndTransaction:
+    """A transaction has ended: its pending offsets become the group's, or go. Answered by CommitResult.
+
+    Doing it again, or for a group that has nothing pending, is fine. `producer_epoch` is the marker's.
+    """
+
+    group_id: str
+    producer_id: int
+    producer_epoch: int
+    is_commit: bool
+
+
+@dataclass(frozen=True, slots=True)
 class FetchOffsets:
-    """`partitions` None asks for all that the group has."""
+    """`partitions` None asks for all that the group has.
+
+    With a `member_id` its epoch is checked (KIP-848, OffsetFetch 9); with `require_stable` partitions that
+    have pending offsets of a transaction are in `unstable` (KIP-447).
+    """
 
     group_id: str
     partitions: Collection[TopicPartition] | None
+    member_id: str | None = None
+    member_epoch: int = -1
+    require_stable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +193,7 @@ class FetchOffsetsResult:
 
     error_code: ErrorCode
     offsets: Mapping[TopicPartition, CommittedOffset]
+    unstable: Collection[TopicPartition] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +276,16 @@ class ForgetTopics:
 
 
 GroupRequest = (
-    Join | Sync | Heartbeat | Leave | Commit | FetchOffsets | DeleteOffsets | DeleteGroup | DescribeGroup
+    Join
+    | Sync
+    | Heartbeat
+    | Leave
+    | Commit
+    | TransactionalCommit
+    | EndTransaction
+    | FetchOffsets
+    | DeleteOffsets
+    | DeleteGroup
+    | DescribeGroup
 )
 Request = GroupRequest | ListGroups | ForgetTopics

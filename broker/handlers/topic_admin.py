@@ -17,6 +17,9 @@ from broker.handlers.coordination import Groups
 from broker.log.config import LogConfig, TimestampType
 from broker.log.manager import LogManager
 
+LEVELS = frozenset({"gzip", "lz4", "zstd"})
+"""The codecs whose level is a topic config."""
+
 
 class TopicAdmin:
     """Every method that changes something is called with `catalog.topic_changes` held."""
@@ -76,10 +79,17 @@ def log_config(values: Mapping[str, ConfigValue]) -> LogConfig:
         return value
 
     policies = values["cleanup.policy"]
+    dirty_ratio, codec = values["min.cleanable.dirty.ratio"], values["compression.type"]
     assert isinstance(policies, tuple)
+    assert isinstance(dirty_ratio, float)
+    assert isinstance(codec, str)
     return LogConfig(
         segment_bytes=number("segment.bytes"),
         segment_ms=number("segment.ms"),
+        segment_jitter_ms=number("segment.jitter.ms"),
+        segment_index_bytes=number("segment.index.bytes"),
+        preallocate=values["preallocate"] is True,
+        file_delete_delay_ms=number("file.delete.delay.ms"),
         retention_ms=number("retention.ms"),
         retention_bytes=number("retention.bytes"),
         index_interval_bytes=number("index.interval.bytes"),
@@ -90,4 +100,12 @@ def log_config(values: Mapping[str, ConfigValue]) -> LogConfig:
         flush_messages=number("flush.messages"),
         flush_ms=number("flush.ms"),
         delete="delete" in policies,
+        compact="compact" in policies,
+        min_cleanable_dirty_ratio=dirty_ratio,
+        min_compaction_lag_ms=number("min.compaction.lag.ms"),
+        max_compaction_lag_ms=number("max.compaction.lag.ms"),
+        delete_retention_ms=number("delete.retention.ms"),
+        compression_type=codec,
+        compression_level=number(f"compression.{codec}.level") if codec in LEVELS else None,
+        min_insync_replicas=number("min.insync.replicas"),
     )

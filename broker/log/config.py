@@ -20,6 +20,13 @@ class LogConfig:
 
     segment_bytes: int = 1024 * 1024 * 1024
     segment_ms: int = 7 * 24 * 3600 * 1000
+    segment_jitter_ms: int = 0
+    """How much `segment_ms` is shortened at most, at random."""
+    segment_index_bytes: int = 10 * 1024 * 1024
+    """The size of an index at which a new segment is started."""
+    preallocate: bool = False
+    file_delete_delay_ms: int = 60_000
+    """How long the files of a deleted segment stay on disk."""
     retention_ms: int = 7 * 24 * 3600 * 1000
     retention_bytes: int = NO_LIMIT
     index_interval_bytes: int = 4096
@@ -35,3 +42,15 @@ class LogConfig:
     """Sync what was written at the latest after that time, whatever the acks."""
     delete: bool = True
     """Whether `cleanup.policy` includes delete, so that retention applies."""
+    compact: bool = False
+    """Whether `cleanup.policy` includes compact."""
+    min_cleanable_dirty_ratio: float = 0.5
+    min_compaction_lag_ms: int = 0
+    max_compaction_lag_ms: int = FOREVER_MS
+    delete_retention_ms: int = 24 * 3600 * 1000
+    """How long compaction keeps a tombstone."""
+    compression_type: str = "producer"
+    """`producer` keeps batches as they come; a codec, or `uncompressed`, re-encodes those that differ."""
+    compression_level: int | None = None
+    """Of that codec; None is the codec's own default."""
+    min_insync_replicas: int = 1

@@ -228,8 +228,9 @@ def test_an_older_catalog_is_migrated_as_a_whole_or_not_at_all(
         if fails:
             raise RuntimeError("killed")
 
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
-    monkeypatch.setattr(schema, "MIGRATIONS", {1: migrate})
+    newest = schema.SCHEMA_VERSION
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", newest + 1)
+    monkeypatch.setattr(schema, "MIGRATIONS", {newest: migrate})
     fails = True
     with pytest.raises(RuntimeError):
         Catalog.open(path)
@@ -240,7 +241,29 @@ def test_an_older_catalog_is_migrated_as_a_whole_or_not_at_all(
         assert connection.execute("SELECT note FROM groups").fetchall() == []
         version = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone()
     connection.close()
-    assert version == ("2",)
+    assert version == (str(newest + 1),)
+
+
+def test_a_catalog_of_the_first_version_becomes_as_a_new_one(catalog: Catalog, path: Path) -> None:
+    catalog.close()
+    with sqlite3.connect(path) as connection:
+        new = _columns(connection)
+        for table in ("pending_offsets", "transactions", "group_configs"):
+            connection.execute(f"DROP TABLE {table}")
+        connection.execute("UPDATE meta SET value = '1' WHERE name = 'schema_version'")
+    connection.close()
+    Catalog.open(path).close()
+    with sqlite3.connect(path) as connection:
+        assert _columns(connection) == new
+    connection.close()
+
+
+def _columns(connection: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
+    """Tables and indexes with their columns, as SQLite describes them."""
+    names = connection.execute("SELECT name, type FROM sqlite_schema WHERE type IN ('table', 'index')")
+    return {
+        name: connection.execute(f"PRAGMA {kind}_info({name})").fetchall() for name, kind in names.fetchall()
+    }
 
 
 def test_a_file_that_is_no_catalog_is_refused_in_clear_words(path: Path) -> None:
