@@ -1,10 +1,10 @@
-"""All benchmarks, or those named: python -m benchmarks [broker] [cdc] [files]."""
+"""All benchmarks, or those named: python -m benchmarks [broker] [transactions] [cdc] [files]."""
 
 import sys
 
-from benchmarks import broker, cdc, files
+from benchmarks import broker, cdc, files, transactions
 
-ALL = {"broker": broker.main, "cdc": cdc.main, "files": files.main}
+ALL = {"broker": broker.main, "transactions": transactions.main, "cdc": cdc.main, "files": files.main}
 
 
 def main() -> int:

@@ -9,7 +9,6 @@ that cannot be used: one sentence, exit code 2.
 
 import argparse
 import asyncio
-import fcntl
 import gc
 import os
 import resource
@@ -28,13 +27,19 @@ import uvloop
 
 from broker.catalog import Catalog, CatalogError
 from broker.catalog.config_types import InvalidConfig
+from broker.catalog.producer_ids import ProducerIds
 from broker.catalog.topic_config import TopicConfigs
 from broker.config import BrokerSettings, Listener, SettingsError, load_settings
+from broker.data_dir import DataDirInUse, lock_data_dir
+from broker.handlers.alter_configs import AlterConfigsHandler
 from broker.handlers.api_versions import ApiVersionsHandler
 from broker.handlers.broker_configs import explicit_properties
 from broker.handlers.cluster import ClusterHandler
 from broker.handlers.configs import ConfigsHandler
+from broker.handlers.consumer_groups import ConsumerGroupsHandler
+from broker.handlers.delete_records import DeleteRecordsHandler
 from broker.handlers.fetch import FetchHandler
+from broker.handlers.group_configs import GroupConfigs
 from broker.handlers.groups import GroupsHandler
 from broker.handlers.init_producer_id import InitProducerIdHandler
 from broker.handlers.list_offsets import ListOffsetsHandler
@@ -42,9 +47,15 @@ from broker.handlers.metadata import MetadataHandler
 from broker.handlers.offset_for_leader_epoch import OffsetForLeaderEpochHandler
 from broker.handlers.offsets import OffsetsHandler
 from broker.handlers.produce import ProduceHandler
+from broker.handlers.producers import ProducersHandler
 from broker.handlers.registry import ApiRegistry
 from broker.handlers.topic_admin import TopicAdmin
+from broker.handlers.topic_partitions import TopicPartitionsHandler
 from broker.handlers.topics import TopicsHandler
+from broker.handlers.transaction_admin import TransactionAdminHandler
+from broker.handlers.transactions import TransactionsHandler
+from broker.handlers.txn_offset_commit import TxnOffsetCommitHandler
+from broker.log.cleaner import Cleaner, CleanerSettings
 from broker.log.manager import LogManager
 from broker.log.sync import GroupCommit
 from broker.logs import configure_logging
@@ -52,6 +63,7 @@ from broker.properties import PropertiesError, read_properties
 from broker.server.coordinators import GroupShell
 from broker.server.housekeeping import Housekeeping
 from broker.server.server import ListenError, Server
+from broker.server.transactions import TransactionShell
 
 logger = structlog.get_logger(__name__)
 
@@ -59,13 +71,11 @@ USAGE_ERROR = 2
 ANSWER_PENDING_S = 2.0
 """How long a stop waits for clients to take their last answers."""
 
+REMOVE_FILES_INTERVAL_MS = 1000
+
 GC_THRESHOLD = 50_000
 
 Ready = Callable[[list[Listener]], None]
-
-
-class DataDirInUse(Exception):
-    """Another process has the data directory; the message names it and its process."""
 
 
 async def serve(settings: BrokerSettings, *, ready: Ready) -> None:
@@ -73,7 +83,7 @@ async def serve(settings: BrokerSettings, *, ready: Ready) -> None:
 
     Raises DataDirInUse, CatalogError or ListenError when it cannot start.
     """
-    lock = _lock(settings.data_dir)
+    lock = lock_data_dir(settings.data_dir)
     try:
         broker = _Broker(settings)
         try:
@@ -93,18 +103,31 @@ class _Broker:
         self._logs = LogManager(settings.data_dir)
         self._commits = GroupCommit()
         self._groups = GroupShell(self._catalog, settings)
+        self._transactions = TransactionShell(
+            self._catalog, self._logs, self._commits, self._groups, settings
+        )
         configs = TopicConfigs(explicit_properties(settings))
-        self._admin = TopicAdmin(self._catalog, self._logs, self._groups, configs)
+        self._admin = TopicAdmin(self._catalog, self._logs, self._groups, configs, GroupConfigs(settings))
         self._registry = ApiRegistry()
         self._add_apis()
         self._server = Server(settings, self._registry)
         self._housekeeping = Housekeeping()
+        self._cleaner = Cleaner(
+            self._logs,
+            settings.data_dir,
+            CleanerSettings(
+                dedupe_buffer_bytes=settings.log_cleaner_dedupe_buffer_size,
+                io_bytes_per_second=settings.log_cleaner_io_max_bytes_per_second,
+            ),
+        )
 
     def _add_apis(self) -> None:
         settings, catalog, logs = self._settings, self._catalog, self._logs
+        producer_ids = ProducerIds(catalog)
         for part in (
             ApiVersionsHandler(self._registry),
-            ProduceHandler(catalog, logs, self._commits),
+            ProduceHandler(catalog, logs, self._commits, self._transactions),
+            ProducersHandler(catalog, logs, self._commits),
             FetchHandler(
                 catalog,
                 logs,
@@ -112,13 +135,20 @@ class _Broker:
                 session_slots=settings.max_incremental_fetch_session_cache_slots,
             ),
             ListOffsetsHandler(catalog, logs),
+            DeleteRecordsHandler(catalog, logs, self._commits),
             OffsetForLeaderEpochHandler(logs),
-            InitProducerIdHandler(catalog),
+            InitProducerIdHandler(producer_ids, self._transactions),
+            TransactionsHandler(self._transactions, catalog.topics, producer_ids),
+            TransactionAdminHandler(self._transactions),
+            TxnOffsetCommitHandler(self._groups, self._transactions, catalog.topics, settings),
             MetadataHandler(self._admin, settings),
             TopicsHandler(self._admin, settings),
+            TopicPartitionsHandler(catalog),
             ConfigsHandler(self._admin, settings),
+            AlterConfigsHandler(self._admin),
             ClusterHandler(catalog),
             GroupsHandler(self._groups, catalog.placement),
+            ConsumerGroupsHandler(self._groups, catalog.topics, settings),
             OffsetsHandler(self._groups, catalog.topics, settings),
         ):
             self._registry.add(part.apis())
@@ -130,10 +160,16 @@ class _Broker:
             loop.add_signal_handler(number, stopped.set)
         listeners = [listener for listener, _ in self._server.listen()]
         self._admin.open_logs()
+        self._admin.load_group_configs()
         self._logs.finish_start()
         self._groups.start()
+        self._transactions.start()
         settings = self._settings
         self._housekeeping.every(settings.log_retention_check_interval_ms, self._enforce_retention)
+        self._housekeeping.every(settings.producer_id_expiration_check_interval_ms, self._expire_producers)
+        self._housekeeping.every(REMOVE_FILES_INTERVAL_MS, self._logs.remove_deleted_files)
+        if settings.log_cleaner_enable and settings.log_cleaner_threads:
+            self._housekeeping.every(settings.log_cleaner_backoff_ms, self._cleaner.run)
         self._housekeeping.every(settings.log_flush_offset_checkpoint_interval_ms, self._checkpoint)
         self._housekeeping.start()
         # What is there now stays: the collector need not look at it again and again.
@@ -149,6 +185,7 @@ class _Broker:
         """Answer, sync, and leave everything so that the next start is quick."""
         await self._server.close(ANSWER_PENDING_S)
         self._housekeeping.stop()
+        self._transactions.close()
         self._groups.close()
         await self._commits.sync(list(self._logs))
         self._commits.close()
@@ -156,32 +193,16 @@ class _Broker:
         self._catalog.close()
 
     async def _enforce_retention(self) -> None:
-        self._logs.enforce_retention(time.time_ns() // 1_000_000, self._settings.producer_id_expiration_ms)
+        await self._logs.enforce_retention(time.time_ns() // 1_000_000)
+
+    async def _expire_producers(self) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        await self._logs.expire_producers(now_ms - self._settings.producer_id_expiration_ms)
 
     async def _checkpoint(self) -> None:
         """Sync what acks=1 has left unsynced, so that a start after a kill has little to read."""
         await self._commits.sync([log for log in self._logs if not log.is_synced])
         await asyncio.to_thread(self._logs.write_checkpoint, self._logs.recovery_points())
-
-
-def _lock(data_dir: Path) -> int:
-    """Take the data directory for this process, for as long as the returned descriptor is open."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        lock = os.open(data_dir / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as exc:
-        raise DataDirInUse(f"cannot use the data directory {data_dir}: {exc.strerror}") from exc
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as exc:
-        holder = os.read(lock, 20).decode("ascii", "replace").strip() or "another process"
-        os.close(lock)
-        raise DataDirInUse(
-            f"the data directory {data_dir} is in use by process {holder}: stop that one or choose another"
-        ) from exc
-    os.ftruncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
-    return lock
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:

@@ -1,7 +1,8 @@
 """The catalog: what the cluster knows beside its logs."""
 
-from broker.catalog.catalog import Catalog, GroupChanges, OffsetRow
+from broker.catalog.catalog import Catalog
 from broker.catalog.errors import CatalogError, CatalogWriteError
+from broker.catalog.groups import GroupChanges, GroupRows, OffsetRow, PendingOffsetRow
 from broker.catalog.topics import Topic, TopicsImage, topic_name_problem
 
 __all__ = [
@@ -9,7 +10,9 @@ __all__ = [
     "CatalogError",
     "CatalogWriteError",
     "GroupChanges",
+    "GroupRows",
     "OffsetRow",
+    "PendingOffsetRow",
     "Topic",
     "TopicsImage",
     "topic_name_problem",

@@ -7,25 +7,40 @@ visible in the image when it is durable, never before: what a handler sees canno
 import asyncio
 import dataclasses
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Self
 
 from sqlalchemy import Engine, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import SQLAlchemyError
 
 from broker.catalog import schema
+from broker.catalog.errors import CatalogError
+from broker.catalog.groups import (
+    GroupChanges,
+    GroupRows,
+    change_group,
+    delete_offsets_of_topics,
+    read_groups,
+)
 from broker.catalog.placement import Placement
 from broker.catalog.topics import Topic, TopicsImage
-from broker.catalog.writer import CatalogWriter, Statement
+from broker.catalog.transactions import change_transaction, read_transactions
+from broker.catalog.writer import CatalogWriter
 
 PRODUCER_ID_BLOCK = 1000
 
 _put_topic = insert(schema.topics)
 _put_topic_config = insert(schema.topic_configs)
+_clear_topic_configs = delete(schema.topic_configs).where(
+    schema.topic_configs.c.topic == bindparam("changed_topic")
+)
+_put_group_config = insert(schema.group_configs)
+_clear_group_configs = delete(schema.group_configs).where(
+    schema.group_configs.c.group_id == bindparam("changed_group")
+)
 _delete_topic = delete(schema.topics).where(schema.topics.c.topic_id == bindparam("deleted_id"))
-_delete_offsets_of_topic = delete(schema.offsets).where(schema.offsets.c.topic == bindparam("deleted_topic"))
 _set_partitions = (
     update(schema.topics)
     .where(schema.topics.c.topic_id == bindparam("changed_id"))
@@ -34,55 +49,6 @@ _set_partitions = (
 _set_next_producer_id = (
     update(schema.meta).where(schema.meta.c.name == "next_producer_id").values(value=bindparam("next_id"))
 )
-_put_group = insert(schema.groups)
-_put_group = _put_group.on_conflict_do_update(
-    index_elements=["group_id"], set_={"document": _put_group.excluded.document}
-)
-_delete_group = delete(schema.groups).where(schema.groups.c.group_id == bindparam("deleted_group"))
-_delete_offsets_of_group = delete(schema.offsets).where(
-    schema.offsets.c.group_id == bindparam("deleted_group")
-)
-_put_offset = insert(schema.offsets)
-_put_offset = _put_offset.on_conflict_do_update(
-    index_elements=["group_id", "topic", "partition"],
-    set_={
-        name: _put_offset.excluded[name]
-        for name in ("committed_offset", "leader_epoch", "metadata", "commit_time_ms", "expire_time_ms")
-    },
-)
-_delete_offset = delete(schema.offsets).where(
-    schema.offsets.c.group_id == bindparam("deleted_group"),
-    schema.offsets.c.topic == bindparam("deleted_topic"),
-    schema.offsets.c.partition == bindparam("deleted_partition"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class OffsetRow:
-    """A committed offset. `leader_epoch` is -1 when the client gave none; times are Unix milliseconds."""
-
-    group_id: str
-    topic: str
-    partition: int
-    committed_offset: int
-    leader_epoch: int
-    metadata: str
-    commit_time_ms: int
-    expire_time_ms: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class GroupChanges:
-    """Changes to one group that take effect together."""
-
-    group_id: str
-    document: bytes | None = None
-    """The group's new document; None leaves it as it is."""
-    deleted: bool = False
-    """The group goes, with all its offsets."""
-    put_offsets: Sequence[OffsetRow] = ()
-    delete_offsets: Collection[tuple[str, int]] = ()
-    """As (topic, partition)."""
 
 
 class Catalog:
@@ -100,9 +66,15 @@ class Catalog:
             meta = {row.name: row.value for row in connection.execute(select(schema.meta))}
             topic_rows = connection.execute(select(schema.topics)).all()
             config_rows = connection.execute(select(schema.topic_configs)).all()
+            group_config_rows = connection.execute(select(schema.group_configs)).all()
         configs: defaultdict[str, dict[str, str]] = defaultdict(dict)
         for row in config_rows:
             configs[row.topic][row.name] = row.value
+        group_configs: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        for row in group_config_rows:
+            group_configs[row.group_id][row.name] = row.value
+        self.group_configs: dict[str, Mapping[str, str]] = dict(group_configs)
+        """What was set for groups, by group id; only groups for which something was."""
         self.topics = TopicsImage(
             Topic(row.name, row.topic_id, row.partitions, configs.get(row.name, {})) for row in topic_rows
         )
@@ -148,7 +120,7 @@ class Catalog:
         await self._writer.write(
             [
                 (_delete_topic, [{"deleted_id": topic.topic_id} for topic in topics]),
-                (_delete_offsets_of_topic, [{"deleted_topic": topic.name} for topic in topics]),
+                *delete_offsets_of_topics([topic.name for topic in topics]),
             ]
         )
         for topic in topics:
@@ -163,6 +135,40 @@ class Catalog:
         for topic, count in new_counts.items():
             self.topics.put(dataclasses.replace(topic, partitions=count))
 
+    async def set_configs(
+        self, topics: Mapping[Topic, Mapping[str, str]], groups: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        """Replace all that is set for topics and, by group id, for groups: everything or nothing."""
+        await self._writer.write(
+            [
+                (_clear_topic_configs, [{"changed_topic": topic.name} for topic in topics]),
+                (
+                    _put_topic_config,
+                    [
+                        {"topic": topic.name, "name": name, "value": value}
+                        for topic, configs in topics.items()
+                        for name, value in configs.items()
+                    ],
+                ),
+                (_clear_group_configs, [{"changed_group": group_id} for group_id in groups]),
+                (
+                    _put_group_config,
+                    [
+                        {"group_id": group_id, "name": name, "value": value}
+                        for group_id, configs in groups.items()
+                        for name, value in configs.items()
+                    ],
+                ),
+            ]
+        )
+        for topic, configs in topics.items():
+            self.topics.put(dataclasses.replace(topic, configs=configs))
+        for group_id, configs in groups.items():
+            if configs:
+                self.group_configs[group_id] = configs
+            else:
+                self.group_configs.pop(group_id, None)
+
     async def next_producer_id_block(self) -> range:
         """Producer ids that were never given out before, and never will be again."""
         block = range(self._next_producer_id, self._next_producer_id + PRODUCER_ID_BLOCK)
@@ -170,45 +176,36 @@ class Catalog:
         await self._writer.write([(_set_next_producer_id, [{"next_id": str(block.stop)}])])
         return block
 
-    def change_group(self, changes: GroupChanges) -> "asyncio.Future[None]":
-        """Queue changes to a group; the future resolves when they are durable."""
-        group_id = changes.group_id
-        statements: list[Statement] = []
-        if changes.deleted:
-            statements += [
-                (_delete_group, [{"deleted_group": group_id}]),
-                (_delete_offsets_of_group, [{"deleted_group": group_id}]),
-            ]
-        if changes.document is not None:
-            statements.append((_put_group, [{"group_id": group_id, "document": changes.document}]))
-        if changes.put_offsets:
-            statements.append((_put_offset, [dataclasses.asdict(row) for row in changes.put_offsets]))
-        if changes.delete_offsets:
-            statements.append(
-                (
-                    _delete_offset,
-                    [
-                        {"deleted_group": group_id, "deleted_topic": topic, "deleted_partition": partition}
-                        for topic, partition in changes.delete_offsets
-                    ],
-                )
-            )
-        return self._writer.write(statements)
+    def change_group(self, *changes: GroupChanges) -> "asyncio.Future[None]":
+        """Queue changes to a group, one after the other; the future resolves when they are durable."""
+        return self._writer.write([statement for each in changes for statement in change_group(each)])
 
-    def read_groups(self) -> tuple[dict[str, bytes], list[OffsetRow]]:
-        """All groups' documents and all committed offsets, from the database. Blocks; for the start."""
+    def read_groups(self) -> dict[str, GroupRows]:
+        """All groups that there is something of, from the database. Blocks; for the start."""
         with self._engine.connect() as connection:
-            documents = connection.execute(select(schema.groups)).all()
-            offsets = connection.execute(select(schema.offsets)).all()
-        return {row.group_id: row.document for row in documents}, [OffsetRow(*row) for row in offsets]
+            return read_groups(connection)
 
-    def read_group(self, group_id: str) -> tuple[bytes | None, list[OffsetRow]]:
-        """One group's document and offsets, from the database. Blocks; for repair after a failed write."""
+    def read_group(self, group_id: str) -> GroupRows:
+        """One group, from the database. Blocks; for repair after a failed write. Raises CatalogError."""
+        try:
+            with self._engine.connect() as connection:
+                return read_groups(connection, group_id).get(group_id, GroupRows())
+        except SQLAlchemyError as exc:
+            raise CatalogError(f"the catalog could not be read: {exc}") from exc
+
+    def change_transaction(self, transactional_id: str, document: bytes | None) -> "asyncio.Future[None]":
+        """Queue a transactional id's new document, or its removal; the future resolves when it is durable."""
+        return self._writer.write(change_transaction(transactional_id, document))
+
+    def read_transactions(self) -> dict[str, bytes]:
+        """All documents by transactional id, from the database. Blocks; for the start."""
         with self._engine.connect() as connection:
-            document = connection.execute(
-                select(schema.groups.c.document).where(schema.groups.c.group_id == group_id)
-            ).scalar_one_or_none()
-            offsets = connection.execute(
-                select(schema.offsets).where(schema.offsets.c.group_id == group_id)
-            ).all()
-        return document, [OffsetRow(*row) for row in offsets]
+            return read_transactions(connection)
+
+    def read_transaction(self, transactional_id: str) -> bytes | None:
+        """One document, from the database. Blocks; for repair after a failed write. Raises CatalogError."""
+        try:
+            with self._engine.connect() as connection:
+                return read_transactions(connection, transactional_id).get(transactional_id)
+        except SQLAlchemyError as exc:
+            raise CatalogError(f"the catalog could not be read: {exc}") from exc

@@ -316,20 +316,13 @@ class TopicConfigs:
 
     def validate(self, configs: Mapping[str, str | None]) -> dict[str, str]:
         """The configs to store for a topic. Raises InvalidConfig with Kafka's text."""
-        checked: dict[str, str] = {}
-        for name, text in configs.items():
-            if text is None:
-                raise InvalidConfig(f"Null value not supported for topic configs: {name}")
+        if nulls := [name for name, text in configs.items() if text is None]:
+            raise InvalidConfig(f"Null value not supported for topic configs: {','.join(nulls)}")
+        checked = {name: text for name, text in configs.items() if text is not None}
+        for name in checked:
             if name not in DEFINITIONS:
                 raise InvalidConfig(f"Unknown topic config name: {name}")
-            DEFINITIONS[name].parse(text)
-            checked[name] = text
         values = self.values(checked)
-        if values["remote.storage.enable"]:
-            raise InvalidConfig(
-                "Tiered Storage functionality is disabled in the broker. "
-                "Topic cannot be configured with remote log storage."
-            )
         lag_min, lag_max = values["min.compaction.lag.ms"], values["max.compaction.lag.ms"]
         assert isinstance(lag_min, int)
         assert isinstance(lag_max, int)
@@ -337,6 +330,11 @@ class TopicConfigs:
             raise InvalidConfig(
                 f"conflict topic config setting min.compaction.lag.ms ({lag_min}) "
                 f"> max.compaction.lag.ms ({lag_max})"
+            )
+        if values["remote.storage.enable"]:
+            raise InvalidConfig(
+                "Tiered Storage functionality is disabled in the broker. "
+                "Topic cannot be configured with remote log storage."
             )
         return checked
 
@@ -352,7 +350,7 @@ class TopicConfigs:
         definition = DEFINITIONS[name]
         sources: list[ConfigValueSource] = []
         if name in configs:
-            sources.append(ConfigValueSource(name, configs[name], ConfigSource.TOPIC))
+            sources.append(ConfigValueSource(name, self.text(name, configs), ConfigSource.TOPIC))
         sources += self._broker[name]
         if len(definition.synonyms) == 1:
             default = definition.synonyms[0].name
@@ -366,7 +364,7 @@ class TopicConfigs:
 
     def text(self, name: str, configs: Mapping[str, str]) -> str:
         """The value in force, in the config's own unit."""
-        return configs[name] if name in configs else to_text(self._defaults[name])
+        return to_text(DEFINITIONS[name].parse(configs[name]) if name in configs else self._defaults[name])
 
 
 def _broker_sources(config: ConfigDefinition, settings: Mapping[str, str]) -> Iterator[ConfigValueSource]:

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -30,9 +30,13 @@ class Topic:
 
 
 class TopicsImage:
-    """All topics, by name and by id."""
+    """All topics, by name and by id.
+
+    `listeners` hear of each change: the topic, and whether it is there now.
+    """
 
     def __init__(self, topics: Iterable[Topic] = ()) -> None:
+        self.listeners: list[Callable[[Topic, bool], None]] = []
         self._by_name: dict[str, Topic] = {}
         self._by_id: dict[uuid.UUID, Topic] = {}
         for topic in topics:
@@ -43,6 +47,13 @@ class TopicsImage:
 
     def by_id(self, topic_id: uuid.UUID | None) -> Topic | None:
         return None if topic_id is None else self._by_id.get(topic_id)
+
+    def name_of(self, name: str | None, topic_id: uuid.UUID | None) -> str | None:
+        """The name of a topic that a client names or gives the id of; None for an id that is not known."""
+        if name is not None:
+            return name
+        topic = self.by_id(topic_id)
+        return None if topic is None else topic.name
 
     def has_partition(self, name: str, partition: int) -> bool:
         topic = self._by_name.get(name)
@@ -60,11 +71,15 @@ class TopicsImage:
     def put(self, topic: Topic) -> None:
         self._by_name[topic.name] = topic
         self._by_id[topic.topic_id] = topic
+        for listener in self.listeners:
+            listener(topic, True)
 
     def remove(self, topic: Topic) -> None:
         """Take out the topic that has this id. It is fine if another one with its name is there by now."""
         if (current := self._by_id.pop(topic.topic_id, None)) and self._by_name.get(topic.name) is current:
             del self._by_name[topic.name]
+        for listener in self.listeners:
+            listener(topic, False)
 
     def colliding(self, name: str, others: Iterable[str] = ()) -> str | None:
         """A topic, here or among `others`, that differs from `name` only in '.' and '_'.

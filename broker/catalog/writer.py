@@ -56,6 +56,10 @@ class CatalogWriter:
         self._thread.join()
 
     def _run(self) -> None:
+        with self._engine.connect() as connection:
+            self._write_all(connection)
+
+    def _write_all(self, connection: Connection) -> None:
         while (write := self._queue.get()) is not None:
             writes = [write]
             stop = False
@@ -68,18 +72,18 @@ class CatalogWriter:
                     stop = True
                     break
                 writes.append(following)
-            self._commit(writes)
+            self._commit(connection, writes)
             if stop:
                 return
 
-    def _commit(self, writes: list[_Write]) -> None:
+    def _commit(self, connection: Connection, writes: list[_Write]) -> None:
         try:
-            with self._engine.begin() as connection:
+            with connection.begin():
                 _execute(connection, [statement for write in writes for statement in write.statements])
         except SQLAlchemyError as exc:
             if len(writes) > 1:  # one bad write must not undo the others
                 for write in writes:
-                    self._commit([write])
+                    self._commit(connection, [write])
                 return
             cause = exc.orig if isinstance(exc, DBAPIError) else exc  # without the statement and its values
             logger.error("catalog write failed", error=str(cause))

@@ -5,7 +5,7 @@ A pure machine: it emits effects and never waits. Source: KIP-62 (sessions and r
 the behaviour of Apache Kafka 4.3.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +22,12 @@ from broker.coordinator.messages import (
     LeaveResult,
     LeavingMember,
     LeftMember,
-    Protocol,
     Sync,
     SyncResult,
 )
-from broker.coordinator.records import GroupRecord, MemberRecord
+from broker.coordinator.records import GroupRecord, TopicPartition
+from broker.coordinator.subscription import CONSUMER_PROTOCOL_TYPE
+from broker.coordinator.subscription import subscribed_topics as topics_of_subscription
 from broker.wire.errors import ErrorCode
 
 JOIN_TIMER = "join"
@@ -132,19 +133,59 @@ class ClassicGroup:
             self._maybe_complete_join()
         self._reply(reply_to, LeaveResult(ErrorCode.none, results))
 
-    def commit_error(self, member_id: str, group_instance_id: str | None, generation_id: int) -> ErrorCode:
-        """Whether offsets may be committed by this client now. A member's commit counts as a heartbeat."""
+    # Offsets; see `Membership`.
+
+    def commit_error(
+        self,
+        member_id: str,
+        group_instance_id: str | None,
+        generation_id: int,
+        *,
+        partitions: Collection[TopicPartition] = (),
+        is_transactional: bool = False,
+    ) -> ErrorCode:
+        """A member's commit counts as a heartbeat, unless its producer made it, in a transaction."""
         if generation_id < 0 and self.state is GroupState.EMPTY:
             return ErrorCode.none
         if generation_id < 0 and not member_id and group_instance_id is None:
-            return ErrorCode.unknown_member_id  # not a member, and the group has some
+            # Not a member, and the group has some. Before KIP-447 a transaction named only the group.
+            return ErrorCode.none if is_transactional else ErrorCode.unknown_member_id
         error = self._check_member(member_id, group_instance_id, generation_id)
-        if error is ErrorCode.none:
+        if error is ErrorCode.none and not is_transactional:
             self._restart_session(self.members[member_id])
             if self.state is GroupState.COMPLETING_REBALANCE:
                 # It owns nothing in this generation yet; what it commits is from before.
                 error = ErrorCode.rebalance_in_progress
         return error
+
+    def fetch_error(self, _member_id: str | None, _member_epoch: int) -> ErrorCode:
+        """Members of classic groups are not checked when they read offsets."""
+        return ErrorCode.none
+
+    def delete_offsets_error(self) -> ErrorCode:
+        """Only consumers say what they read."""
+        if self.members and self.protocol_type != CONSUMER_PROTOCOL_TYPE:
+            return ErrorCode.non_empty_group
+        return ErrorCode.none
+
+    def subscribed_topics(self) -> frozenset[str] | None:
+        if self.protocol_type != CONSUMER_PROTOCOL_TYPE:
+            return frozenset()
+        topics: frozenset[str] = frozenset()
+        for member in self.members:
+            of_member = topics_of_subscription(member.metadata(self.protocol_name))
+            if of_member is None:
+                return None
+            topics |= of_member
+        return topics
+
+    def unused_since_ms(self, commit_time_ms: int) -> int | None:
+        if self.protocol_type is None:  # it never had members
+            return commit_time_ms
+        if self.state is GroupState.EMPTY:
+            return max(self.state_time_ms, commit_time_ms)
+        is_stable_consumer = self.state is GroupState.STABLE and self.protocol_type == CONSUMER_PROTOCOL_TYPE
+        return commit_time_ms if is_stable_consumer else None
 
     # Timers.
 
@@ -187,26 +228,15 @@ class ClassicGroup:
     # Storing and loading.
 
     def record(self) -> GroupRecord:
-        """What is to outlive a restart. Only a stable or an empty group has a record."""
+        """What is to outlive a restart. Only a stable or an empty group has a record, or one just adopted."""
         return GroupRecord(
             generation_id=self.generation_id,
             protocol_type=self.protocol_type,
             protocol_name=self.protocol_name,
             leader=self.members.leader,
             state_time_ms=self.state_time_ms,
-            members=tuple(
-                MemberRecord(
-                    member_id=m.member_id,
-                    group_instance_id=m.group_instance_id,
-                    client_id=m.client_id,
-                    client_host=m.client_host,
-                    session_timeout_ms=m.session_timeout_ms,
-                    rebalance_timeout_ms=m.rebalance_timeout_ms,
-                    subscription=m.metadata(self.protocol_name),
-                    assignment=m.assignment,
-                )
-                for m in self.members
-            ),
+            members=tuple(member.record(self.protocol_name) for member in self.members),
+            is_rebalancing=self.state is GroupState.PREPARING_REBALANCE,
         )
 
     def restore(self, record: GroupRecord) -> None:
@@ -217,24 +247,30 @@ class ClassicGroup:
         self.state_time_ms = record.state_time_ms
         self.state = GroupState.STABLE if record.members else GroupState.EMPTY
         for stored in record.members:
-            member = Member(
-                member_id=stored.member_id,
-                group_instance_id=stored.group_instance_id,
-                client_id=stored.client_id,
-                client_host=stored.client_host,
-                session_timeout_ms=stored.session_timeout_ms,
-                rebalance_timeout_ms=stored.rebalance_timeout_ms,
-                protocols=(Protocol(record.protocol_name or "", stored.subscription),),
-                assignment=stored.assignment,
-            )
+            member = Member.restored(stored, record.protocol_name)
             self.members.add(member)
             self._restart_session(member)
         self.members.leader = record.leader
+        if record.is_rebalancing or len(self.members) > self._limits.size_max:
+            self._prepare_rebalance()
 
-    def abandon(self) -> None:
+    def adopt(self, generation_id: int, members: Iterable[Member]) -> None:
+        """Take over from a consumer group (KIP-848): these are its members, and they have to rejoin."""
+        self.generation_id = generation_id
+        self.protocol_type = CONSUMER_PROTOCOL_TYPE
+        for member in members:
+            self.members.add(member)
+            self._restart_session(member)
+        if self.members:
+            self.protocol_name = self.members.choose_protocol()
+            self.state = GroupState.STABLE
+            self._prepare_rebalance()
+        self._store()
+
+    def abandon(self, error: ErrorCode = ErrorCode.not_coordinator) -> None:
         """Answer all that wait and cancel all timers: what is in memory no longer counts."""
         for member in self.members:
-            self._release(member, ErrorCode.not_coordinator)
+            self._release(member, error)
             self._cancel_timer(SESSION_TIMER, member.member_id)
         for member_id in sorted(self._pending_ids):
             self._cancel_timer(SESSION_TIMER, member_id)
@@ -387,6 +423,8 @@ class ClassicGroup:
 
     def _prepare_rebalance(self) -> None:
         for member in self.members:
+            if self.state is GroupState.COMPLETING_REBALANCE:
+                member.assignment = b""
             if member.awaits_sync:
                 self._reply(member.sync_reply_to, SyncResult(ErrorCode.rebalance_in_progress))
                 member.sync_reply_to = None

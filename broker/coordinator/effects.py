@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from broker.coordinator.records import CommittedOffset, GroupRecord, TopicPartition
+from broker.coordinator.records import AnyGroupRecord, CommittedOffset, PendingOffsets, TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,8 @@ class Reply:
 
     reply_to: Any
     """Whatever came with the request."""
-    group_id: str
+    owner: str
+    """The group id or the transactional id that was asked about; empty when it was about none."""
     response: Any
 
 
@@ -26,12 +27,16 @@ class Store:
     """Make changes to one group durable, all or none. When that fails, the shell reloads the group."""
 
     group_id: str
-    record: GroupRecord | None = None
+    record: AnyGroupRecord | None = None
     """The group's new record; None leaves what is stored."""
     deleted: bool = False
-    """Remove the group and all its offsets."""
+    """Remove the group and all its offsets, pending ones too."""
     put_offsets: Mapping[TopicPartition, CommittedOffset] = field(default_factory=dict)
     delete_offsets: Collection[TopicPartition] = ()
+    put_pending: PendingOffsets | None = None
+    """Offsets of one producer's transaction, which has none of another epoch."""
+    delete_pending: Collection[tuple[int, TopicPartition]] = ()
+    """As (producer id, partition)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,8 @@ class TimerKey:
     """Names a timer. Setting one that is set moves it."""
 
     kind: str
-    group_id: str = ""
+    owner: str = ""
+    """A group id or a transactional id."""
     member_id: str = ""
 
 

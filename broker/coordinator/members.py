@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-from broker.coordinator.messages import Protocol
+from broker.coordinator.records import MemberRecord
+from broker.coordinator.subscription import Protocol
 from broker.wire.errors import ErrorCode
 
 
@@ -37,6 +38,33 @@ class Member:
     @property
     def awaits_sync(self) -> bool:
         return self.sync_reply_to is not None
+
+    @classmethod
+    def restored(cls, record: MemberRecord, protocol_name: str | None) -> Self:
+        """The inverse of `record`."""
+        return cls(
+            member_id=record.member_id,
+            group_instance_id=record.group_instance_id,
+            client_id=record.client_id,
+            client_host=record.client_host,
+            session_timeout_ms=record.session_timeout_ms,
+            rebalance_timeout_ms=record.rebalance_timeout_ms,
+            protocols=(Protocol(protocol_name or "", record.subscription),),
+            assignment=record.assignment,
+        )
+
+    def record(self, protocol_name: str | None) -> MemberRecord:
+        """What is to outlive a restart."""
+        return MemberRecord(
+            member_id=self.member_id,
+            group_instance_id=self.group_instance_id,
+            client_id=self.client_id,
+            client_host=self.client_host,
+            session_timeout_ms=self.session_timeout_ms,
+            rebalance_timeout_ms=self.rebalance_timeout_ms,
+            subscription=self.metadata(protocol_name),
+            assignment=self.assignment,
+        )
 
     def metadata(self, protocol_name: str | None) -> bytes:
         """The member's metadata for a protocol; empty when it does not know it."""

@@ -7,18 +7,17 @@ milliseconds. An empty `member_id` is a client's that has none yet.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from broker.coordinator.consumer_messages import (
+    ConsumerHeartbeat,
+    DescribeConsumerGroup,
+    SetGroupConfigs,
+    TopicsChanged,
+)
 from broker.coordinator.records import CommittedOffset, TopicPartition
+from broker.coordinator.subscription import Protocol as Protocol
 from broker.wire.errors import ErrorCode
 
 NO_GENERATION = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Protocol:
-    """A way to assign partitions that a member knows, with the member's metadata for it."""
-
-    name: str
-    metadata: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +132,8 @@ class Commit:
     group_instance_id: str | None
     generation_id: int
     offsets: Mapping[TopicPartition, CommittedOffset]
+    knows_member_epochs: bool = True
+    """The client's version of OffsetCommit has a member epoch (KIP-848)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,5 +288,8 @@ GroupRequest = (
     | DeleteOffsets
     | DeleteGroup
     | DescribeGroup
+    | ConsumerHeartbeat
+    | DescribeConsumerGroup
+    | SetGroupConfigs
 )
-Request = GroupRequest | ListGroups | ForgetTopics
+Request = GroupRequest | ListGroups | ForgetTopics | TopicsChanged

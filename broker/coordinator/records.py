@@ -5,10 +5,18 @@ becomes empty, as in Kafka. After a restart the members go on heartbeating and n
 """
 
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+
+from broker.coordinator.consumer_records import (
+    CONSUMER,
+    ConsumerGroupRecord,
+    consumer_document,
+    consumer_record,
+)
 
 TopicPartition = tuple[str, int]
 
@@ -24,6 +32,15 @@ class CommittedOffset:
     metadata: str
     commit_time_ms: int
     expire_time_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingOffsets:
+    """What one producer's transaction, which has not ended, has committed in a group so far."""
+
+    producer_id: int
+    producer_epoch: int
+    offsets: Mapping[TopicPartition, CommittedOffset]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +67,26 @@ class GroupRecord:
     leader: str | None
     state_time_ms: int
     members: tuple[MemberRecord, ...] = ()
+    is_rebalancing: bool = False
+    """Taken over from a consumer group: the members have to rejoin, also after a restart."""
 
 
-def encode_group_record(record: GroupRecord) -> bytes:
+AnyGroupRecord = GroupRecord | ConsumerGroupRecord
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGroup:
+    """All that is stored of one group; `pending` has a producer at most once."""
+
+    record: AnyGroupRecord | None = None
+    offsets: Mapping[TopicPartition, CommittedOffset] = field(default_factory=dict)
+    pending: Collection[PendingOffsets] = ()
+
+
+def encode_group_record(record: AnyGroupRecord) -> bytes:
     """As JSON with the bytes in base64."""
+    if isinstance(record, ConsumerGroupRecord):
+        return orjson.dumps(consumer_document(record))
     document = {"type": "classic", "version": 0} | {
         name: getattr(record, name) for name in GroupRecord.__slots__ if name != "members"
     }
@@ -64,9 +97,11 @@ def encode_group_record(record: GroupRecord) -> bytes:
     return orjson.dumps(document)
 
 
-def decode_group_record(document: bytes) -> GroupRecord:
-    """The inverse of `encode_group_record`."""
+def decode_group_record(document: bytes) -> AnyGroupRecord:
+    """The inverse of `encode_group_record`. What is missing was not there when the document was written."""
     fields = orjson.loads(document)
+    if fields["type"] == CONSUMER:
+        return consumer_record(fields)
     members = tuple(
         MemberRecord(
             **member
@@ -78,7 +113,8 @@ def decode_group_record(document: bytes) -> GroupRecord:
         for member in fields["members"]
     )
     return GroupRecord(
-        **{name: fields[name] for name in GroupRecord.__slots__ if name != "members"}, members=members
+        **{name: fields[name] for name in GroupRecord.__slots__ if name in fields and name != "members"},
+        members=members,
     )
 
 

@@ -1,6 +1,6 @@
-"""ApiVersions, versions 0 to 4: the APIs in the registry.
+"""ApiVersions, versions 0 to 4: the APIs in the registry, and the features that clients look for.
 
-No features are finalized yet: transactions and the consumer group protocol of KIP-848 are not served.
+Java's client uses transactions v2 because `transaction.version` says 2.
 """
 
 import re
@@ -12,6 +12,10 @@ from broker.wire.errors import ErrorCode
 
 API_VERSIONS_KEY = 18
 VERSIONS = range(5)
+MINIMUM_OF_ZERO_SINCE = 4
+
+FEATURES_EPOCH = 1
+"""Features are what this version of the broker has: they only change with it, so one epoch will do."""
 
 # KIP-511: what a client may call itself.
 _SOFTWARE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?")
@@ -31,9 +35,40 @@ class ApiVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class SupportedFeature:
+    name: str
+    min_version: int
+    max_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class FinalizedFeature:
+    name: str
+    max_version_level: int
+    min_version_level: int
+
+
+# The levels of Kafka 4.3, of the features that are served here.
+SUPPORTED_FEATURES: tuple[SupportedFeature, ...] = (
+    SupportedFeature("group.version", 0, 1),
+    SupportedFeature("kraft.version", 0, 1),
+    SupportedFeature("metadata.version", 7, 30),
+    SupportedFeature("transaction.version", 0, 2),
+)
+FINALIZED_FEATURES = tuple(
+    FinalizedFeature(feature.name, feature.max_version, feature.max_version) for feature in SUPPORTED_FEATURES
+)
+
+
+@dataclass(frozen=True, slots=True)
 class ApiVersionsResponse:
+    """Features are of version 3 and later."""
+
     error_code: ErrorCode
     api_keys: tuple[ApiVersion, ...]
+    supported_features: tuple[SupportedFeature, ...] = ()
+    finalized_features_epoch: int = -1
+    finalized_features: tuple[FinalizedFeature, ...] = ()
 
 
 class ApiVersionsCodec(KioCodec):
@@ -73,7 +108,10 @@ class ApiVersionsHandler:
         if any(name is not None and not _SOFTWARE.fullmatch(name) for name in names):
             return ApiVersionsResponse(ErrorCode.invalid_request, ())
         keys = tuple(_advertised(api) for api in self._registry)
-        return ApiVersionsResponse(ErrorCode.none, keys)
+        supported = SUPPORTED_FEATURES
+        if context.api_version < MINIMUM_OF_ZERO_SINCE:  # older clients take a minimum of 0 as an error
+            supported = tuple(feature for feature in supported if feature.min_version > 0)
+        return ApiVersionsResponse(ErrorCode.none, keys, supported, FEATURES_EPOCH, FINALIZED_FEATURES)
 
 
 def unsupported_version() -> ApiVersionsResponse:

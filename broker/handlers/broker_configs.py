@@ -53,6 +53,8 @@ def _text(value: object) -> str | None:
             return str(value).lower()
         case tuple():
             return ",".join(map(str, value))
+        case float():
+            return str(value).replace("e+", "E")
         case _:
             return str(value)
 
@@ -64,6 +66,8 @@ def _type(name: str, value: object) -> ConfigType:
         case int() | None:
             is_long = name.endswith(_LONG_SUFFIXES) and not name.startswith("group.")
             return ConfigType.LONG if is_long else ConfigType.INT
+        case float():
+            return ConfigType.DOUBLE
         case tuple():
             return ConfigType.LIST
         case _:

@@ -1,23 +1,32 @@
-"""DescribeConfigs, versions 1 to 4, of topics and of this broker.
+"""DescribeConfigs, versions 1 to 4, of topics, groups and this broker.
 
-Known gaps: other kinds of resource (loggers, groups, client metrics) are answered with INVALID_REQUEST.
-Configs do not change at run time yet, so all of the broker's are read-only.
+Known gaps: the broker's configs do not change at run time yet, so all of them are read-only, and it has
+no loggers and no subscriptions to client metrics.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 
 from broker.catalog import topic_name_problem
-from broker.catalog.config_types import ConfigSource
-from broker.catalog.topic_config import DEFINITIONS
+from broker.catalog.config_types import ConfigDefinition, ConfigSource
+from broker.catalog.topic_config import DEFINITIONS, TopicConfigs
 from broker.config import BrokerSettings
 from broker.handlers.broker_configs import broker_configs
+from broker.handlers.group_configs import GroupConfigs
 from broker.handlers.registry import Api, RequestContext
 from broker.handlers.topic_admin import TopicAdmin
 from broker.wire.errors import ErrorCode, KafkaError
 
-TOPIC_RESOURCE = 2
-BROKER_RESOURCE = 4
+
+class ResourceType(IntEnum):
+    """What has configs."""
+
+    TOPIC = 2
+    BROKER = 4
+    BROKER_LOGGER = 8
+    CLIENT_METRICS = 16
+    GROUP = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +93,11 @@ class ConfigsHandler:
 
     def _describe(self, resource: Resource, request: DescribeConfigsRequest) -> DescribedResource:
         try:
-            match resource.resource_type:
-                case kind if kind == TOPIC_RESOURCE:
-                    configs = self._topic_configs(resource.resource_name, request)
-                case kind if kind == BROKER_RESOURCE:
-                    configs = self._broker_configs(resource.resource_name, request)
-                case kind:
-                    raise KafkaError(ErrorCode.invalid_request, f"Unsupported resource type: {kind}")
+            configs = self._configs(resource, request)
             asked = resource.configuration_keys
             return DescribedResource(
                 ErrorCode.none,
-                None,
+                "",
                 resource.resource_type,
                 resource.resource_name,
                 tuple(config for config in configs if not asked or config.name in asked),
@@ -104,35 +107,44 @@ class ConfigsHandler:
                 error.code, error.message, resource.resource_type, resource.resource_name
             )
 
-    def _topic_configs(self, name: str, request: DescribeConfigsRequest) -> list[DescribedConfig]:
-        if (problem := topic_name_problem(name)) is not None:
-            raise KafkaError(ErrorCode.invalid_topic_exception, problem)
-        topic = self._admin.catalog.topics.get(name)
-        if topic is None:
-            raise KafkaError(ErrorCode.unknown_topic_or_partition, f"Topic '{name}' does not exist.")
-        described = []
-        for definition in DEFINITIONS.values():
-            sources = self._admin.configs.sources(definition.name, topic.configs)
-            described.append(
-                DescribedConfig(
-                    name=definition.name,
-                    value=self._admin.configs.text(definition.name, topic.configs),
-                    read_only=False,
-                    config_source=self._admin.configs.source(definition.name, topic.configs),
-                    is_sensitive=False,
-                    synonyms=tuple(ConfigSynonym(s.name, s.text, s.source) for s in sources)
-                    if request.include_synonyms
-                    else (),
-                    config_type=definition.type,
-                    documentation=definition.doc if request.include_documentation else None,
+    def _configs(self, resource: Resource, request: DescribeConfigsRequest) -> Iterable[DescribedConfig]:
+        name, catalog = resource.resource_name, self._admin.catalog
+        match resource.resource_type:
+            case ResourceType.TOPIC:
+                if (problem := topic_name_problem(name)) is not None:
+                    raise KafkaError(ErrorCode.invalid_topic_exception, problem)
+                topic = catalog.topics.get(name)
+                if topic is None:
+                    raise KafkaError(ErrorCode.unknown_topic_or_partition, f"Topic '{name}' does not exist.")
+                return _described(self._admin.configs, DEFINITIONS, topic.configs, request)
+            case ResourceType.GROUP:
+                if not name:
+                    raise KafkaError(ErrorCode.invalid_request, "Group name must not be empty")
+                configs = self._admin.group_configs
+                explicit = catalog.group_configs.get(name, {})
+                return _described(configs, configs.definitions, explicit, request)
+            case ResourceType.BROKER:
+                return self._broker_configs(name, request)
+            case ResourceType.BROKER_LOGGER:
+                if not name:
+                    raise KafkaError(ErrorCode.invalid_request, "Broker id must not be empty")
+                if name != str(catalog.placement.node_id):
+                    raise KafkaError(
+                        ErrorCode.invalid_request,
+                        f"Unexpected broker id, expected {catalog.placement.node_id} but received {name}",
+                    )
+                return []
+            case ResourceType.CLIENT_METRICS:
+                raise KafkaError(
+                    ErrorCode.invalid_request, "This broker keeps no subscriptions to client metrics."
                 )
-            )
-        return described
+            case kind:
+                raise KafkaError(ErrorCode.invalid_request, f"Unsupported resource type: {kind}")
 
     def _broker_configs(self, name: str, request: DescribeConfigsRequest) -> list[DescribedConfig]:
         node_id = self._admin.catalog.placement.node_id
         if not name:
-            return []  # the defaults of the cluster that were changed at run time
+            return []  # only what was changed at run time for all brokers
         if not name.lstrip("-").isdecimal():
             raise KafkaError(ErrorCode.invalid_request, f"Broker id must be an integer, but it is: {name}")
         if int(name) != node_id:
@@ -159,3 +171,26 @@ class ConfigsHandler:
                 config_type=config.type,
                 documentation=None,
             )
+
+
+def _described(
+    configs: TopicConfigs | GroupConfigs,
+    definitions: Mapping[str, ConfigDefinition],
+    explicit: Mapping[str, str],
+    request: DescribeConfigsRequest,
+) -> Iterator[DescribedConfig]:
+    """Configs of a resource for which `explicit` is set."""
+    for name, definition in definitions.items():
+        sources = configs.sources(name, explicit)
+        yield DescribedConfig(
+            name=name,
+            value=configs.text(name, explicit),
+            read_only=False,
+            config_source=sources[0].source if sources else ConfigSource.DEFAULT,
+            is_sensitive=False,
+            synonyms=tuple(ConfigSynonym(s.name, s.text, s.source) for s in sources)
+            if request.include_synonyms
+            else (),
+            config_type=definition.type,
+            documentation=definition.doc if request.include_documentation else None,
+        )

@@ -1,7 +1,7 @@
 """Fetch, versions 4 to 18, for consumers.
 
-Waits until `min_bytes` are there or `max_wait` is over. Gaps: aborted transactions and read_committed
-come with transactions; batches in zstd are sent to clients of versions below 10 as they are.
+Waits until `min_bytes` are there or `max_wait` is over. Batches in zstd are sent to clients of versions
+below 10 as they are, as Kafka does.
 """
 
 import asyncio
@@ -11,7 +11,8 @@ from broker.catalog import Catalog
 from broker.handlers.fetch_sessions import FetchSession, FetchSessions, SessionPartition, TopicKey, topic_key
 from broker.handlers.registry import Api, Deferred, RequestContext
 from broker.log.manager import LogManager
-from broker.log.partition_log import LEADER_EPOCH, PartitionLog
+from broker.log.partition_log import LEADER_EPOCH, AppendListener, PartitionLog
+from broker.log.segment import FileSlice
 from broker.wire.errors import ErrorCode, KafkaError
 from broker.wire.fetch import (
     NO_EPOCH,
@@ -25,6 +26,8 @@ from broker.wire.fetch import (
 
 FETCH_KEY = 1
 VERSIONS = range(4, 19)
+
+READ_COMMITTED = 1
 
 
 class FetchHandler:
@@ -47,12 +50,7 @@ class FetchHandler:
             return FetchResponse([], error.code)
         attempt = _Attempt(self, request, session)
         attempt.read()
-        if (
-            attempt.size >= request.min_bytes
-            or attempt.failed
-            or request.max_wait_ms <= 0
-            or not attempt.logs
-        ):
+        if attempt.is_enough or request.max_wait_ms <= 0 or not attempt.logs:
             return attempt.response()
         return _Wait(attempt, self._loop).deferred
 
@@ -82,6 +80,7 @@ class _Attempt:
 
     def __init__(self, apis: FetchHandler, request: FetchRequest, session: FetchSession | None) -> None:
         self.request = request
+        self.committed = request.isolation_level == READ_COMMITTED
         self._apis = apis
         self._session = session
         self._incremental = session is not None and request.session_epoch > 0
@@ -98,6 +97,13 @@ class _Attempt:
         self.logs: dict[PartitionLog, None] = {}
         self.size = 0
         self.failed = False
+        self._has_more = False
+        """Whether there is more to read than the answer may hold."""
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether there is nothing to wait for."""
+        return self.size >= self.request.min_bytes or self.failed or self._has_more
 
     def read(self) -> None:
         self._results.clear()
@@ -108,7 +114,7 @@ class _Attempt:
             try:
                 self._read_partition(partition, data, limit - self.size)
             except KafkaError as error:
-                data.error_code = error.code
+                data = PartitionData(partition.wanted.partition, error.code)
                 self.failed = True
             self._results.append((partition, data))
 
@@ -123,11 +129,19 @@ class _Attempt:
         data.log_start_offset = log.log_start_offset
         data.high_watermark = log.high_watermark
         data.last_stable_offset = log.last_stable_offset
+        next_offset = wanted.fetch_offset
         if budget > 0 or not self.size:
             max_bytes = min(wanted.max_bytes, budget)
-            data.records = log.read(wanted.fetch_offset, max_bytes, at_least_one=not self.size)
+            data.records = log.read(
+                wanted.fetch_offset, max_bytes, at_least_one=not self.size, committed=self.committed
+            )
             if data.records is not None:
                 self.size += data.records.length
+                next_offset = data.records.next_offset
+        if next_offset < (data.last_stable_offset if self.committed else data.high_watermark):
+            self._has_more = True
+        if self.committed:
+            data.aborted = _aborted(log, wanted.fetch_offset, data.records)
 
     def response(self) -> FetchResponse:
         """What was read; in a session that goes on, only what is news."""
@@ -145,6 +159,13 @@ class _Attempt:
         return FetchResponse(topics, session_id=self._session.session_id if self._session else 0)
 
 
+def _aborted(log: PartitionLog, offset: int, records: FileSlice | None) -> list[tuple[int, int]]:
+    if records is None:
+        return []
+    aborted = log.aborted_transactions(offset, records.next_offset)
+    return [(transaction.producer_id, transaction.first_offset) for transaction in aborted]
+
+
 def _topic_data(topic: TopicKey) -> TopicData:
     return TopicData(topic, None) if isinstance(topic, str) else TopicData(None, topic)
 
@@ -153,16 +174,20 @@ class _Wait:
     """A fetch that waits for more bytes (long poll)."""
 
     def __init__(self, attempt: _Attempt, loop: asyncio.AbstractEventLoop) -> None:
-        self.deferred = Deferred(hurry=self._answer)
+        self.deferred = Deferred(hurry=self._time_is_up)
         self._attempt = attempt
         self._loop = loop
         self._missing = attempt.request.min_bytes - attempt.size
         self._waking = False
         self._timer: asyncio.TimerHandle | None = loop.call_later(
-            attempt.request.max_wait_ms / 1000, self._answer
+            attempt.request.max_wait_ms / 1000, self._time_is_up
         )
-        for log in attempt.logs:
-            log.append_listeners.add(self._on_append)
+        self._listeners: list[tuple[PartitionLog, AppendListener]] = [
+            (log, _StableListener(log, self._on_append) if attempt.committed else self._on_append)
+            for log in attempt.logs
+        ]
+        for log, listener in self._listeners:
+            log.append_listeners.add(listener)
 
     def _on_append(self, appended_bytes: int) -> None:
         """`appended_bytes` is 0 when the log has gone offline: then the answer says so."""
@@ -170,14 +195,48 @@ class _Wait:
         if (self._missing <= 0 or not appended_bytes) and not self._waking:
             # Not at once: what else arrives in this turn of the loop goes into the same answer.
             self._waking = True
-            self._loop.call_soon(self._answer)
+            self._loop.call_soon(self._wake)
 
-    def _answer(self) -> None:
+    def _wake(self) -> None:
         if self._timer is None:  # answered already
             return
-        self._timer.cancel()
-        self._timer = None
-        for log in self._attempt.logs:
-            log.append_listeners.discard(self._on_append)
+        self._waking = False
         self._attempt.read()
+        if self._attempt.is_enough:
+            self._answer(self._timer)
+        else:
+            self._missing = self._attempt.request.min_bytes - self._attempt.size
+
+    def _time_is_up(self) -> None:
+        if self._timer is not None:
+            self._attempt.read()
+            self._answer(self._timer)
+
+    def _answer(self, timer: asyncio.TimerHandle) -> None:
+        timer.cancel()
+        self._timer = None
+        for log, listener in self._listeners:
+            log.append_listeners.discard(listener)
         self.deferred.resolve(self._attempt.response())
+
+
+class _StableListener:
+    """Hears of appends, and passes them on when the last stable offset moves: then they can be read."""
+
+    __slots__ = ("_hidden_bytes", "_listener", "_log", "_stable_offset")
+
+    def __init__(self, log: PartitionLog, listener: AppendListener) -> None:
+        self._log = log
+        self._listener = listener
+        self._stable_offset = log.last_stable_offset
+        self._hidden_bytes = 0
+
+    def __call__(self, appended_bytes: int) -> None:
+        if not appended_bytes:
+            self._listener(0)
+            return
+        self._hidden_bytes += appended_bytes
+        if self._log.last_stable_offset != self._stable_offset:
+            self._stable_offset = self._log.last_stable_offset
+            self._listener(self._hidden_bytes)
+            self._hidden_bytes = 0

@@ -1,7 +1,8 @@
 """FindCoordinator 0 to 6, JoinGroup 0 to 9, SyncGroup 0 to 5, Heartbeat 0 to 4, LeaveGroup 0 to 5,
 DescribeGroups 0 to 6, ListGroups 0 to 5, DeleteGroups 0 to 2.
 
-Known gaps: the classic protocol only; share groups have no coordinator here.
+Members of the classic protocol; `consumer_groups.py` has those of KIP-848. Known gap: share groups have no
+coordinator here.
 """
 
 import dataclasses
@@ -30,6 +31,7 @@ GROUP_KEY, TRANSACTION_KEY = 0, 1
 MEMBER_ID_REQUIRED_SINCE = 4
 NULL_PROTOCOL_SINCE = 7
 SKIP_ASSIGNMENT_SINCE = 9
+PROTOCOL_REQUIRED_SINCE = 5
 LEAVE_SEVERAL_SINCE = 3
 FIND_SEVERAL_SINCE = 4
 GROUP_NOT_FOUND_SINCE = 6
@@ -248,7 +250,12 @@ class GroupsHandler:
             return dataclasses.replace(result, protocol_name="")
         return result
 
-    async def sync(self, _context: RequestContext, request: SyncGroupRequest) -> SyncResult:
+    async def sync(self, context: RequestContext, request: SyncGroupRequest) -> SyncResult:
+        if context.api_version >= PROTOCOL_REQUIRED_SINCE and None in (
+            request.protocol_type,
+            request.protocol_name,
+        ):
+            return SyncResult(ErrorCode.inconsistent_group_protocol)
         result: SyncResult = await self._groups.ask(
             messages.Sync(
                 group_id=request.group_id,
@@ -295,11 +302,10 @@ class GroupsHandler:
                 result: DescribeGroupResult = await self._groups.ask(messages.DescribeGroup(group_id))
             except KafkaError as failure:
                 result = DescribeGroupResult(failure.code, failure.message, group_id, "")
-            is_found = result.error_code is ErrorCode.none
             error = result.error_code
             if error is ErrorCode.group_id_not_found and context.api_version < GROUP_NOT_FOUND_SINCE:
                 error = ErrorCode.none  # it is "Dead"
-            asks_operations = request.include_authorized_operations and is_found
+            asks_operations = request.include_authorized_operations and error is ErrorCode.none
             described.append(
                 DescribedGroup(
                     error_code=error,

@@ -1,19 +1,20 @@
-"""InitProducerId, versions 0 to 5, for idempotent producers.
-
-Gap: a transactional id is answered with UNSUPPORTED_VERSION, which every client takes as fatal.
-"""
+"""InitProducerId, versions 0 to 5: producers that are idempotent, and those of transactions."""
 
 import datetime
 from dataclasses import dataclass
 
-from broker.catalog import Catalog, CatalogWriteError
+from broker.catalog import CatalogWriteError
+from broker.catalog.producer_ids import ProducerIds
+from broker.coordinator.transaction_messages import InitProducerId, ProducerResult
+from broker.handlers.coordination import Transactions
 from broker.handlers.registry import Api, RequestContext
 from broker.wire.errors import ErrorCode, KafkaError
 
 INIT_PRODUCER_ID_KEY = 22
 VERSIONS = range(6)
+PRODUCER_FENCED_SINCE = 4
 
-PRODUCER_EPOCH_MAX = 2**15 - 1
+MILLISECOND = datetime.timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,9 @@ class InitProducerIdResponse:
 
 
 class InitProducerIdHandler:
-    """Producer ids come from the catalog in blocks: one write for a thousand producers."""
-
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-        self._block = iter(range(0))
+    def __init__(self, producer_ids: ProducerIds, transactions: Transactions) -> None:
+        self._producer_ids = producer_ids
+        self._transactions = transactions
 
     def apis(self) -> list[Api]:
         return [
@@ -46,26 +45,30 @@ class InitProducerIdHandler:
                 VERSIONS,
                 InitProducerIdRequest,
                 self._init_producer_id,
-                on_error=_error,
+                on_error=lambda error: InitProducerIdResponse(error.code),
             )
         ]
 
     async def _init_producer_id(
         self, context: RequestContext, request: InitProducerIdRequest
     ) -> InitProducerIdResponse:
-        """A producer without transactions gets a new id each time, as in Kafka (KIP-360)."""
-        if request.transactional_id is not None:
-            raise KafkaError(ErrorCode.unsupported_version)
-        return InitProducerIdResponse(producer_id=await self._next_id(), producer_epoch=0)
-
-    async def _next_id(self) -> int:
-        while (producer_id := next(self._block, None)) is None:
-            try:
-                self._block = iter(await self._catalog.next_producer_id_block())
-            except CatalogWriteError as exc:
-                raise KafkaError(ErrorCode.coordinator_not_available, str(exc)) from exc
-        return producer_id
-
-
-def _error(error: KafkaError) -> InitProducerIdResponse:
-    return InitProducerIdResponse(error.code)
+        try:
+            new_producer_id = await self._producer_ids.take()
+        except CatalogWriteError as exc:
+            raise KafkaError(ErrorCode.coordinator_not_available, str(exc)) from exc
+        if request.transactional_id is None:
+            # A producer without transactions gets a new id each time, as in Kafka (KIP-360).
+            return InitProducerIdResponse(producer_id=new_producer_id, producer_epoch=0)
+        result: ProducerResult = await self._transactions.ask(
+            InitProducerId(
+                request.transactional_id,
+                request.transaction_timeout // MILLISECOND,
+                new_producer_id,
+                request.producer_id,
+                request.producer_epoch,
+            )
+        )
+        error = result.error_code
+        if error is ErrorCode.producer_fenced and context.api_version < PRODUCER_FENCED_SINCE:
+            error = ErrorCode.invalid_producer_epoch
+        return InitProducerIdResponse(error, result.producer_id, result.producer_epoch)

@@ -3,6 +3,8 @@
 There is no tiered storage: the earliest local offset is the earliest, the latest tiered one is none.
 """
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from broker.catalog import Catalog
@@ -22,7 +24,18 @@ EARLIEST_LOCAL = -4
 LATEST_TIERED = -5
 EARLIEST_PENDING_UPLOAD = -6
 
+SINCE = {
+    LATEST: 1,
+    EARLIEST: 1,
+    MAX_TIMESTAMP: 7,
+    EARLIEST_LOCAL: 8,
+    LATEST_TIERED: 9,
+    EARLIEST_PENDING_UPLOAD: 11,
+}
+"""The version that brought each of these timestamps that are none."""
+
 READ_COMMITTED = 1
+NO_LEADER_EPOCH = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,31 +86,44 @@ class ListOffsetsHandler:
         return [Api(LIST_OFFSETS_KEY, "ListOffsets", VERSIONS, ListOffsetsRequest, self._list_offsets)]
 
     def _list_offsets(self, context: RequestContext, request: ListOffsetsRequest) -> ListOffsetsResponse:
-        committed = request.isolation_level == READ_COMMITTED
         return ListOffsetsResponse(
             tuple(
                 ListOffsetsTopicResponse(
-                    topic.name,
-                    tuple(self._partition(topic.name, p, committed=committed) for p in topic.partitions),
+                    topic.name, tuple(self._partitions(context.api_version, request.isolation_level, topic))
                 )
                 for topic in request.topics
             )
         )
 
+    def _partitions(
+        self, version: int, isolation_level: int, topic: ListOffsetsTopic
+    ) -> Iterator[ListOffsetsPartitionResponse]:
+        named = Counter(partition.partition_index for partition in topic.partitions)
+        yield from (
+            ListOffsetsPartitionResponse(index, ErrorCode.invalid_request)
+            for index, count in named.items()
+            if count > 1
+        )
+        for partition in topic.partitions:
+            if named[partition.partition_index] == 1:
+                yield self._partition(version, isolation_level, topic.name, partition)
+
     def _partition(
-        self, topic: str, wanted: ListOffsetsPartition, *, committed: bool
+        self, version: int, isolation_level: int, topic: str, wanted: ListOffsetsPartition
     ) -> ListOffsetsPartitionResponse:
-        index = wanted.partition_index
+        index, timestamp = wanted.partition_index, wanted.timestamp
+        if timestamp < 0 and not 0 < SINCE.get(timestamp, 0) <= version:
+            return ListOffsetsPartitionResponse(index, ErrorCode.unsupported_version)
         try:
             log = self._log(topic, wanted)
-            found = _find(log, wanted.timestamp, committed=committed)
+            found = _find(log, timestamp, committed=isolation_level == READ_COMMITTED)
         except KafkaError as error:
             return ListOffsetsPartitionResponse(index, error.code)
         if found is None:
             return ListOffsetsPartitionResponse(index)
-        timestamp, offset = found
+        found_timestamp, offset = found
         return ListOffsetsPartitionResponse(
-            index, timestamp=timestamp, offset=offset, leader_epoch=LEADER_EPOCH
+            index, timestamp=found_timestamp, offset=offset, leader_epoch=LEADER_EPOCH
         )
 
     def _log(self, topic: str, wanted: ListOffsetsPartition) -> PartitionLog:
@@ -108,6 +134,8 @@ class ListOffsetsHandler:
             raise KafkaError(ErrorCode.not_leader_or_follower)
         if wanted.current_leader_epoch > LEADER_EPOCH:
             raise KafkaError(ErrorCode.unknown_leader_epoch)
+        if wanted.current_leader_epoch not in (NO_LEADER_EPOCH, LEADER_EPOCH):
+            raise KafkaError(ErrorCode.fenced_leader_epoch)
         log.check_online()
         return log
 
@@ -117,8 +145,9 @@ def _find(log: PartitionLog, timestamp: int, *, committed: bool) -> TimestampOff
         return -1, log.last_stable_offset if committed else log.high_watermark
     if timestamp in (EARLIEST, EARLIEST_LOCAL):
         return -1, log.log_start_offset
-    if timestamp == MAX_TIMESTAMP:
-        return find_max_timestamp(log)
     if timestamp in (LATEST_TIERED, EARLIEST_PENDING_UPLOAD):
-        return -1, -1
-    return find_by_timestamp(log, timestamp)
+        return None
+    found = find_max_timestamp(log) if timestamp == MAX_TIMESTAMP else find_by_timestamp(log, timestamp)
+    if committed and found is not None and found[1] >= log.last_stable_offset:
+        return None  # as Kafka, which does not look for another one
+    return found

@@ -1,9 +1,5 @@
-"""OffsetCommit 2 to 10, OffsetFetch 1 to 10, OffsetDelete 0.
+"""OffsetCommit 2 to 10, OffsetFetch 1 to 10, OffsetDelete 0."""
 
-Known gaps: no transactions yet, so `require_stable` is always satisfied.
-"""
-
-import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -16,32 +12,22 @@ from broker.coordinator import messages
 from broker.coordinator.messages import CommitResult, DeleteOffsetsResult, FetchOffsetsResult
 from broker.coordinator.records import NO_LEADER_EPOCH, CommittedOffset, TopicPartition
 from broker.handlers.coordination import Groups
+from broker.handlers.offset_commits import (
+    NO_RETENTION,
+    CommittedPartition,
+    CommittedTopic,
+    CommitTopic,
+    OffsetsToCommit,
+)
 from broker.handlers.registry import Api, RequestContext
 from broker.wire.errors import ErrorCode, KafkaError
 
 TOPIC_IDS_SINCE = 10
 GROUP_NOT_FOUND_SINCE = 9
+MEMBER_EPOCH_SINCE = 9
 FETCH_GROUPS_SINCE = 8
 FETCH_ERROR_SINCE = 2
 NO_OFFSET = -1
-NO_RETENTION = timedelta(milliseconds=-1)
-
-
-@dataclass(frozen=True, slots=True)
-class CommitPartition:
-    partition_index: int
-    committed_offset: int
-    committed_metadata: str | None
-    committed_leader_epoch: int = NO_LEADER_EPOCH
-
-
-@dataclass(frozen=True, slots=True)
-class CommitTopic:
-    """By name before version 10, by id since."""
-
-    partitions: tuple[CommitPartition, ...]
-    name: str | None = None
-    topic_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +38,6 @@ class OffsetCommitRequest:
     topics: tuple[CommitTopic, ...]
     retention_time: timedelta = NO_RETENTION
     group_instance_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CommittedPartition:
-    partition_index: int
-    error_code: ErrorCode
-
-
-@dataclass(frozen=True, slots=True)
-class CommittedTopic:
-    partitions: tuple[CommittedPartition, ...]
-    name: str | None = None
-    topic_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +58,8 @@ class FetchGroup:
 
     group_id: str
     topics: tuple[FetchTopic, ...] | None
+    member_id: str | None = None
+    member_epoch: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +69,7 @@ class OffsetFetchRequest:
     group_id: str = ""
     topics: tuple[FetchTopic, ...] | None = None
     groups: tuple[FetchGroup, ...] = ()
+    require_stable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +129,7 @@ class OffsetsHandler:
     def __init__(self, groups: Groups, topics: TopicsImage, settings: BrokerSettings) -> None:
         self._groups = groups
         self._topics = topics
-        self._metadata_bytes_max = settings.offset_metadata_max_bytes
+        self._metadata_length_max = settings.offset_metadata_max_bytes
 
     def apis(self) -> list[Api]:
         return [
@@ -166,45 +142,13 @@ class OffsetsHandler:
         ]  # fmt: skip
 
     async def commit(self, context: RequestContext, request: OffsetCommitRequest) -> OffsetCommitResponse:
-        """Unknown partitions and metadata that is too long fail alone; the rest fails or not together."""
-        now_ms = int(time.time() * 1000)
-        expire_time_ms = None
-        if request.retention_time != NO_RETENTION:
-            expire_time_ms = now_ms + request.retention_time // timedelta(milliseconds=1)
-        offsets: dict[TopicPartition, CommittedOffset] = {}
-        errors: dict[tuple[int, int], ErrorCode] = {}
-        for t, topic in enumerate(request.topics):
-            name = self._name(topic.name, topic.topic_id)
-            for p, partition in enumerate(topic.partitions):
-                metadata = partition.committed_metadata or ""
-                if name is None:
-                    errors[t, p] = ErrorCode.unknown_topic_id
-                elif not self._topics.has_partition(name, partition.partition_index):
-                    errors[t, p] = ErrorCode.unknown_topic_or_partition
-                elif len(metadata.encode()) > self._metadata_bytes_max:
-                    errors[t, p] = ErrorCode.offset_metadata_too_large
-                else:
-                    offsets[name, partition.partition_index] = CommittedOffset(
-                        offset=partition.committed_offset,
-                        leader_epoch=partition.committed_leader_epoch,
-                        metadata=metadata,
-                        commit_time_ms=now_ms,
-                        expire_time_ms=expire_time_ms,
-                    )
-        rest = await self._store(context, request, offsets)
-        return OffsetCommitResponse(
-            tuple(
-                CommittedTopic(
-                    name=topic.name,
-                    topic_id=topic.topic_id,
-                    partitions=tuple(
-                        CommittedPartition(partition.partition_index, errors.get((t, p), rest))
-                        for p, partition in enumerate(topic.partitions)
-                    ),
-                )
-                for t, topic in enumerate(request.topics)
-            )
+        commit = OffsetsToCommit(
+            request.topics,
+            self._topics,
+            metadata_length_max=self._metadata_length_max,
+            retention=request.retention_time,
         )
+        return OffsetCommitResponse(commit.answer(await self._store(context, request, commit.offsets)))
 
     async def _store(
         self,
@@ -220,6 +164,7 @@ class OffsetsHandler:
                     group_instance_id=request.group_instance_id,
                     generation_id=request.generation_id_or_member_epoch,
                     offsets=offsets,
+                    knows_member_epochs=context.api_version >= MEMBER_EPOCH_SINCE,
                 )
             )
         except KafkaError as error:
@@ -231,54 +176,56 @@ class OffsetsHandler:
     async def fetch(self, context: RequestContext, request: OffsetFetchRequest) -> OffsetFetchResponse:
         version = context.api_version
         if version >= FETCH_GROUPS_SINCE:
-            return OffsetFetchResponse(groups=tuple([await self._fetch(g, version) for g in request.groups]))
-        group = await self._fetch(FetchGroup(request.group_id, request.topics), version)
+            groups = [await self._fetch(group, request.require_stable, version) for group in request.groups]
+            return OffsetFetchResponse(groups=tuple(groups))
+        asked = FetchGroup(request.group_id, request.topics)
+        group = await self._fetch(asked, request.require_stable, version)
         return OffsetFetchResponse(topics=group.topics, error_code=group.error_code)
 
-    async def _fetch(self, group: FetchGroup, version: int) -> FetchedGroup:
-        asked = None
+    async def _fetch(self, group: FetchGroup, require_stable: bool, version: int) -> FetchedGroup:
+        partitions = None
         if group.topics is not None:
-            asked = [
+            partitions = [
                 (name, partition)
                 for topic in group.topics
-                if (name := self._name(topic.name, topic.topic_id)) is not None
+                if (name := self._topics.name_of(topic.name, topic.topic_id)) is not None
                 for partition in topic.partition_indexes
             ]
         try:
-            result: FetchOffsetsResult = await self._groups.ask(messages.FetchOffsets(group.group_id, asked))
+            result: FetchOffsetsResult = await self._groups.ask(
+                messages.FetchOffsets(
+                    group.group_id, partitions, group.member_id, group.member_epoch, require_stable
+                )
+            )
         except KafkaError as error:
             return _fetch_failed(group, error.code, version)
+        if result.error_code is not ErrorCode.none:
+            return _fetch_failed(group, result.error_code, version)
         if group.topics is None:
-            topics = self._all_topics(result.offsets, version)
+            topics = self._all_topics(result, version)
         else:
-            topics = [self._fetched_topic(topic, result.offsets) for topic in group.topics]
+            topics = [self._fetched_topic(topic, result) for topic in group.topics]
         return FetchedGroup(group.group_id, tuple(topics))
 
-    def _all_topics(
-        self, offsets: Mapping[TopicPartition, CommittedOffset], version: int
-    ) -> Iterable[FetchedTopic]:
+    def _all_topics(self, result: FetchOffsetsResult, version: int) -> Iterable[FetchedTopic]:
         by_topic: defaultdict[str, list[FetchedPartition]] = defaultdict(list)
-        for (name, partition), committed in sorted(offsets.items(), key=lambda item: item[0]):
-            by_topic[name].append(_fetched(partition, committed))
+        for name, partition in sorted({*result.offsets, *result.unstable}):
+            by_topic[name].append(_fetched(name, partition, result))
         for name, partitions in by_topic.items():
             topic = self._topics.get(name)
             if topic is None and version >= TOPIC_IDS_SINCE:
                 continue  # deleted meanwhile: there is no id to say it by
             yield FetchedTopic(tuple(partitions), name, None if topic is None else topic.topic_id)
 
-    def _fetched_topic(
-        self, asked: FetchTopic, offsets: Mapping[TopicPartition, CommittedOffset]
-    ) -> FetchedTopic:
-        name = self._name(asked.name, asked.topic_id)
+    def _fetched_topic(self, asked: FetchTopic, result: FetchOffsetsResult) -> FetchedTopic:
+        name = self._topics.name_of(asked.name, asked.topic_id)
         if name is None:
             partitions = [
                 FetchedPartition(partition, error_code=ErrorCode.unknown_topic_id)
                 for partition in asked.partition_indexes
             ]
         else:
-            partitions = [
-                _fetched(partition, offsets.get((name, partition))) for partition in asked.partition_indexes
-            ]
+            partitions = [_fetched(name, partition, result) for partition in asked.partition_indexes]
         return FetchedTopic(tuple(partitions), asked.name, asked.topic_id)
 
     async def delete(self, _context: RequestContext, request: OffsetDeleteRequest) -> OffsetDeleteResponse:
@@ -306,15 +253,11 @@ class OffsetsHandler:
             )
         )
 
-    def _name(self, name: str | None, topic_id: uuid.UUID | None) -> str | None:
-        """The topic's name; None for an id that is not known."""
-        if name is not None:
-            return name
-        topic = self._topics.by_id(topic_id)
-        return None if topic is None else topic.name
 
-
-def _fetched(partition: int, committed: CommittedOffset | None) -> FetchedPartition:
+def _fetched(name: str, partition: int, result: FetchOffsetsResult) -> FetchedPartition:
+    if (name, partition) in result.unstable:
+        return FetchedPartition(partition, error_code=ErrorCode.unstable_offset_commit)
+    committed = result.offsets.get((name, partition))
     if committed is None:
         return FetchedPartition(partition)
     return FetchedPartition(partition, committed.offset, committed.leader_epoch, committed.metadata)
@@ -322,15 +265,12 @@ def _fetched(partition: int, committed: CommittedOffset | None) -> FetchedPartit
 
 def _fetch_failed(group: FetchGroup, error: ErrorCode, version: int) -> FetchedGroup:
     """Version 1 has no error but the partitions'."""
-    partition_error = error if version < FETCH_ERROR_SINCE else ErrorCode.none
+    if version >= FETCH_ERROR_SINCE:
+        return FetchedGroup(group.group_id, (), error)
     topics = [
         FetchedTopic(
-            tuple(
-                FetchedPartition(partition, error_code=partition_error)
-                for partition in topic.partition_indexes
-            ),
+            tuple(FetchedPartition(partition, error_code=error) for partition in topic.partition_indexes),
             topic.name,
-            topic.topic_id,
         )
         for topic in group.topics or ()
     ]

@@ -1,18 +1,25 @@
 """Produce, versions 3 to 13.
 
 Advertised from version 0: older librdkafka takes a higher minimum as a sign that it must not compress.
-Gaps: transactional batches are refused (INVALID_TXN_STATE); `timeout.ms` has nothing to wait for on
-one node; zstd before version 7 is refused as Kafka does.
+`timeout.ms` has nothing to wait for on one node; zstd before version 7 is refused as Kafka does.
+Gap: acks=0 closes the connection of a transactional producer, which has to hear what became of its batches.
 """
 
 import time
 
 from broker.catalog import Catalog
+from broker.coordinator.records import TopicPartition
+from broker.handlers.coordination import Transactions
 from broker.handlers.registry import Api, Deferred, RequestContext
+from broker.handlers.transactional_produce import (
+    TRANSACTIONS_V2_SINCE,
+    Admission,
+    TransactionalProduce,
+)
 from broker.log.manager import LogManager
 from broker.log.partition_log import PartitionLog
 from broker.log.sync import GroupCommit
-from broker.wire.batch import CODEC_MASK
+from broker.wire.batch import CODEC_MASK, TRANSACTIONAL_FLAG
 from broker.wire.errors import ErrorCode, KafkaError, ProtocolViolation
 from broker.wire.produce import (
     PartitionRecords,
@@ -34,10 +41,13 @@ ATTRIBUTES_LOW_BYTE = 22
 
 
 class ProduceHandler:
-    def __init__(self, catalog: Catalog, logs: LogManager, commits: GroupCommit) -> None:
+    def __init__(
+        self, catalog: Catalog, logs: LogManager, commits: GroupCommit, transactions: Transactions
+    ) -> None:
         self._catalog = catalog
         self._logs = logs
         self._commits = commits
+        self._transactional = TransactionalProduce(catalog, logs, transactions)
 
     def apis(self) -> list[Api]:
         return [
@@ -54,6 +64,36 @@ class ProduceHandler:
 
     def _produce(self, context: RequestContext, request: ProduceRequest) -> ProduceResponse | Deferred | None:
         refusal = _refusal(request)
+        if request.transactional_id is not None and refusal is None:
+            return self._transactional.produce(
+                context.api_version, request, lambda admission: self._write(context, request, None, admission)
+            )
+        if request.acks == 0:
+            response, _ = self._append_all(context, request, refusal, None)
+            _check_unanswered(response)
+            return None
+        return self._write(context, request, refusal, None)
+
+    def _write(
+        self,
+        context: RequestContext,
+        request: ProduceRequest,
+        refusal: KafkaError | None,
+        admission: Admission | None,
+    ) -> ProduceResponse | Deferred:
+        response, written = self._append_all(context, request, refusal, admission)
+        if request.acks == ACKS_ALL and written:
+            return self._answer_when_synced(response, written)
+        return response
+
+    def _append_all(
+        self,
+        context: RequestContext,
+        request: ProduceRequest,
+        refusal: KafkaError | None,
+        admission: Admission | None,
+    ) -> tuple[ProduceResponse, list[tuple[PartitionLog, PartitionResult]]]:
+        """With a `refusal` nothing is appended; the `admission` is for transactional batches."""
         now_ms = time.time_ns() // 1_000_000
         written: list[tuple[PartitionLog, PartitionResult]] = []
         topics = []
@@ -68,18 +108,12 @@ class ProduceHandler:
                         raise refusal
                     if name is None:
                         raise KafkaError(unknown)
-                    log = self._append(context, name, partition, result, now_ms)
+                    log = self._append(context, name, partition, result, now_ms, admission)
                     written.append((log, result))
                 except KafkaError as error:
                     result.error_code, result.error_message = error.code, error.message or None
             topics.append(TopicResult(topic.name, topic.topic_id, results))
-        response = ProduceResponse(topics)
-        if request.acks == 0:
-            _check_unanswered(response)
-            return None
-        if request.acks == ACKS_ALL and written:
-            return self._answer_when_synced(response, written)
-        return response
+        return ProduceResponse(topics), written
 
     def _topic_name(self, topic: TopicRecords) -> tuple[str | None, ErrorCode]:
         """The topic's name, or None and the error that says why not."""
@@ -95,6 +129,7 @@ class ProduceHandler:
         partition: PartitionRecords,
         result: PartitionResult,
         now_ms: int,
+        admission: Admission | None,
     ) -> PartitionLog:
         log = self._logs.get(topic, partition.index)
         if log is None:
@@ -104,11 +139,16 @@ class ProduceHandler:
         records = partition.records
         if records is None:
             raise KafkaError(ErrorCode.invalid_record, "null records")
-        if context.api_version < ZSTD_SINCE and _is_zstd(records):
+        attributes = records[ATTRIBUTES_LOW_BYTE] if len(records) > ATTRIBUTES_LOW_BYTE else 0
+        if attributes & CODEC_MASK == ZSTD and context.api_version < ZSTD_SINCE:
             raise KafkaError(
                 ErrorCode.unsupported_compression_type, f"zstd needs Produce version {ZSTD_SINCE}"
             )
-        appended = log.append(records, now_ms)
+        must_begin = False
+        if attributes & TRANSACTIONAL_FLAG:
+            _check_admission(admission, (topic, partition.index))
+            must_begin = context.api_version >= TRANSACTIONS_V2_SINCE
+        appended = log.append(records, now_ms, must_begin=must_begin)
         self._commits.written(log)
         result.base_offset = appended.base_offset
         result.log_append_time_ms = appended.append_time_ms
@@ -131,16 +171,24 @@ class ProduceHandler:
         return deferred
 
 
-def _is_zstd(records: memoryview) -> bool:
-    return len(records) > ATTRIBUTES_LOW_BYTE and records[ATTRIBUTES_LOW_BYTE] & CODEC_MASK == ZSTD
+def _check_admission(admission: Admission | None, partition: TopicPartition) -> None:
+    if admission is None:
+        raise KafkaError(
+            ErrorCode.transactional_id_authorization_failed,
+            "a transactional batch in a request without a transactional id",
+        )
+    if partition not in admission:  # it was created meanwhile, and the coordinator does not know of it
+        raise KafkaError(ErrorCode.unknown_topic_or_partition)
+    if (error := admission[partition]) is not None:
+        raise error
 
 
 def _refusal(request: ProduceRequest) -> KafkaError | None:
     """Why none of the request's batches may be written."""
     if request.acks not in (0, 1, ACKS_ALL):
         return KafkaError(ErrorCode.invalid_required_acks, f"acks={request.acks} is none of 0, 1 and -1")
-    if request.transactional_id is not None:
-        return KafkaError(ErrorCode.invalid_txn_state, "this broker does not serve transactions yet")
+    if request.acks == 0 and request.transactional_id is not None:
+        return KafkaError(ErrorCode.invalid_required_acks, "acks=0 with a transactional id")
     return None
 
 

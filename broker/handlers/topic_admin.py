@@ -14,6 +14,7 @@ from broker.catalog.config_types import ConfigValue
 from broker.catalog.topic_config import TopicConfigs
 from broker.coordinator.messages import ForgetTopics
 from broker.handlers.coordination import Groups
+from broker.handlers.group_configs import GroupConfigs
 from broker.log.config import LogConfig, TimestampType
 from broker.log.manager import LogManager
 
@@ -24,9 +25,17 @@ LEVELS = frozenset({"gzip", "lz4", "zstd"})
 class TopicAdmin:
     """Every method that changes something is called with `catalog.topic_changes` held."""
 
-    def __init__(self, catalog: Catalog, logs: LogManager, groups: Groups, configs: TopicConfigs) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        logs: LogManager,
+        groups: Groups,
+        configs: TopicConfigs,
+        group_configs: GroupConfigs,
+    ) -> None:
         self.catalog = catalog
         self.configs = configs
+        self.group_configs = group_configs
         self._logs = logs
         self._groups = groups
 
@@ -34,6 +43,11 @@ class TopicAdmin:
         """Open the logs of all topics of the catalog. For the start."""
         for topic in self.catalog.topics:
             self._open_logs(topic, range(topic.partitions))
+
+    def load_group_configs(self) -> None:
+        """Tell the groups what was set for them. For the start."""
+        for group_id, configs in self.catalog.group_configs.items():
+            self._groups.set_group_configs(group_id, self.group_configs.values(configs))
 
     async def create(self, topics: Collection[Topic]) -> None:
         """Create topics that are not there yet."""
@@ -58,6 +72,20 @@ class TopicAdmin:
         ]
         asyncio.get_running_loop().run_in_executor(None, _remove_all, self._logs, directories)
         await self._groups.ask(ForgetTopics(frozenset(topic.name for topic in topics)))
+
+    async def set_configs(
+        self, topics: Mapping[Topic, Mapping[str, str]], groups: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        """Replace what is set for topics and, by id, for groups; obeyed as soon as it is durable."""
+        await self.catalog.set_configs(topics, groups)
+        for topic, configs in topics.items():
+            config = log_config(self.configs.values(configs))
+            for partition in range(topic.partitions):
+                log = self._logs.get(topic.name, partition)
+                assert log is not None
+                log.reconfigure(config)
+        for group_id, configs in groups.items():
+            self._groups.set_group_configs(group_id, self.group_configs.values(configs))
 
     def _open_logs(self, topic: Topic, partitions: range) -> None:
         config = log_config(self.configs.values(topic.configs))
@@ -107,5 +135,4 @@ def log_config(values: Mapping[str, ConfigValue]) -> LogConfig:
         delete_retention_ms=number("delete.retention.ms"),
         compression_type=codec,
         compression_level=number(f"compression.{codec}.level") if codec in LEVELS else None,
-        min_insync_replicas=number("min.insync.replicas"),
     )

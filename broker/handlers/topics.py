@@ -275,7 +275,8 @@ class TopicsHandler:
                 ErrorCode.invalid_replication_factor,
                 f"Unable to replicate the partition {asked.replication_factor} time(s): "
                 f"The target replication factor of {asked.replication_factor} cannot be reached "
-                "because only 1 broker(s) are registered.",
+                "because only 1 broker(s) are registered or some brokers have all their log directories "
+                "cordoned.",
             )
         if asked.num_partitions < BY_DEFAULT or asked.num_partitions == 0:
             raise KafkaError(
@@ -334,7 +335,7 @@ class TopicsHandler:
         return tuple(
             CreatedConfig(
                 name=name,
-                value=configs.text(name, values),
+                value=values.get(name, configs.text(name, {})),  # as it was sent
                 read_only=False,
                 config_source=configs.source(name, values),
                 is_sensitive=False,

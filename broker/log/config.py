@@ -5,6 +5,8 @@ from enum import Enum
 
 NO_LIMIT = -1
 FOREVER_MS = 2**63 - 1
+PRODUCER = "producer"
+"""The compression type that leaves batches as they come."""
 
 
 class TimestampType(Enum):
@@ -49,8 +51,17 @@ class LogConfig:
     max_compaction_lag_ms: int = FOREVER_MS
     delete_retention_ms: int = 24 * 3600 * 1000
     """How long compaction keeps a tombstone."""
-    compression_type: str = "producer"
+    compression_type: str = PRODUCER
     """`producer` keeps batches as they come; a codec, or `uncompressed`, re-encodes those that differ."""
     compression_level: int | None = None
     """Of that codec; None is the codec's own default."""
-    min_insync_replicas: int = 1
+
+    @property
+    def looks_into_batches(self) -> bool:
+        """Whether a batch cannot be stored without a look at its records."""
+        return self.compact or self.compression_type != PRODUCER
+
+    @property
+    def roll_ms(self) -> int:
+        """The age at which a segment is full: compaction cannot look into an active one."""
+        return min(self.segment_ms, self.max_compaction_lag_ms) if self.compact else self.segment_ms

@@ -12,7 +12,7 @@ The catalog is the truth about which partitions there are. At the start:
 anew), and `.kafka_cleanshutdown` that the last shutdown was clean, so that nothing needs reading.
 """
 
-import os
+import asyncio
 import shutil
 import uuid
 from base64 import urlsafe_b64encode
@@ -21,31 +21,36 @@ from pathlib import Path
 
 import structlog
 
+from broker.log.checkpoint import (
+    CLEAN_SHUTDOWN,
+    RECOVERY_POINTS,
+    PartitionId,
+    read_checkpoint,
+    write_checkpoint,
+)
 from broker.log.config import LogConfig
-from broker.log.partition_log import PartitionLog, sync_directory
+from broker.log.deletion import DeletedFiles
+from broker.log.partition_log import SEGMENTS_DELETED_AT_ONCE, PartitionLog, sync_directory
 from broker.log.recovery import open_log
 from broker.wire.errors import ErrorCode, KafkaError
 
 logger = structlog.get_logger(__name__)
 
-CHECKPOINT_HEAD = "millstream recovery points 1"
 DELETED_SUFFIX = "-delete"
 ORPHANS = "orphans"
-
-PartitionId = tuple[str, int]
-"""A topic's id, as Kafka writes it, and the partition."""
 
 
 class LogManager:
     """Opens, finds and deletes logs. The data directory must be this process's alone."""
 
     def __init__(self, data_dir: Path) -> None:
+        self.deleted_files = DeletedFiles()
         self._data_dir = data_dir
         self._logs: dict[tuple[str, int], PartitionLog] = {}
         self._ids: dict[PartitionLog, PartitionId] = {}
-        self._checkpoint_path = data_dir / "recovery-points"
-        self._clean_path = data_dir / ".kafka_cleanshutdown"
-        self._found_points = _read_checkpoint(self._checkpoint_path)
+        self._checkpoint_path = data_dir / RECOVERY_POINTS
+        self._clean_path = data_dir / CLEAN_SHUTDOWN
+        self._found_points = read_checkpoint(self._checkpoint_path)
         self._was_clean = self._clean_path.exists()
         self._is_started = False
 
@@ -58,12 +63,15 @@ class LogManager:
     def get(self, topic: str, partition: int) -> PartitionLog | None:
         return self._logs.get((topic, partition))
 
+    def partition_id(self, log: PartitionLog) -> PartitionId:
+        return self._ids[log]
+
     def create(self, topic: str, topic_id: uuid.UUID, partition: int, config: LogConfig) -> PartitionLog:
         """The log of a partition that is in the catalog: recovered if it is on disk, else empty."""
         topic_uuid = _kafka_uuid(topic_id)
         directory = self._data_dir / f"{topic}-{partition}"
         metadata = f"version: 0\ntopic_id: {topic_uuid}\n"
-        log = PartitionLog(directory, config, metadata=metadata)
+        log = PartitionLog(directory, config, metadata=metadata, deleted=self.deleted_files)
         if directory.exists() and _belongs_to_another(log, metadata):
             self._set_aside(directory)
         open_log(log, self._found_points.get((topic_uuid, partition), 0), clean=self._was_clean)
@@ -105,14 +113,28 @@ class LogManager:
         """Remove what `delete` left. May be called in a thread."""
         shutil.rmtree(directory, ignore_errors=True)  # what remains is removed at the next start
 
-    def enforce_retention(self, now_ms: int, producer_expiration_ms: int) -> None:
-        """Delete old segments and forget old producers, in all logs."""
-        for log in self:
-            log.producers.expire(now_ms - producer_expiration_ms)
+    async def expire_producers(self, before_ms: int) -> None:
+        """Forget producers that have not written since `before_ms`, in all logs."""
+        for log in list(self):
+            log.producers.expire(before_ms)
+
+    async def enforce_retention(self, now_ms: int) -> None:
+        """Delete old segments, in all logs."""
+        for log in list(self):
+            await asyncio.sleep(0)
             try:
-                log.enforce_retention(now_ms)
+                deleted = SEGMENTS_DELETED_AT_ONCE
+                while deleted == SEGMENTS_DELETED_AT_ONCE:
+                    deleted = log.enforce_retention(now_ms)
+                    await asyncio.sleep(0)
             except OSError as exc:
                 logger.error("retention failed", log=log.directory.name, error=str(exc))
+
+    async def remove_deleted_files(self) -> None:
+        """Those whose `file.delete.delay.ms` is over."""
+        due = self.deleted_files.take_due()
+        if due:
+            await asyncio.to_thread(self.deleted_files.remove, due)
 
     def recovery_points(self) -> dict[PartitionId, int]:
         """Up to where each log is synced."""
@@ -120,13 +142,7 @@ class LogManager:
 
     def write_checkpoint(self, points: dict[PartitionId, int]) -> None:
         """Make the recovery points durable. May be called in a thread."""
-        lines = [f"{topic_id} {partition} {point}" for (topic_id, partition), point in points.items()]
-        partial = self._checkpoint_path.with_suffix(".tmp")
-        with partial.open("w", encoding="ascii") as file:
-            file.write("\n".join([CHECKPOINT_HEAD, str(len(lines)), *lines, ""]))
-            file.flush()
-            os.fdatasync(file.fileno())
-        partial.replace(self._checkpoint_path)
+        write_checkpoint(self._checkpoint_path, points)
         sync_directory(self._data_dir)
 
     def close(self) -> None:
@@ -162,21 +178,3 @@ def _is_partition_directory(path: Path) -> bool:
 
 def _kafka_uuid(value: uuid.UUID) -> str:
     return urlsafe_b64encode(value.bytes).rstrip(b"=").decode("ascii")
-
-
-def _read_checkpoint(path: Path) -> dict[PartitionId, int]:
-    """Empty when there is none or it is no good: then everything is read, which is safe."""
-    points = {}
-    try:
-        head, count, *lines = path.read_text(encoding="ascii").splitlines()
-        if head != CHECKPOINT_HEAD or int(count) != len(lines):
-            raise ValueError(f"{head!r} with {len(lines)} of {count} entries")
-        for line in lines:
-            topic_id, partition, offset = line.split(" ")
-            points[topic_id, int(partition)] = int(offset)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as exc:
-        logger.warning("recovery points not usable", path=str(path), error=str(exc))
-        return {}
-    return points

@@ -10,40 +10,48 @@ so an empty one needs nothing on disk, and a thousand new ones cost nothing.
 """
 
 import os
-from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
-from broker.log.config import NO_LIMIT, LogConfig, TimestampType
+from broker.log.config import LogConfig, TimestampType
+from broker.log.deletion import DeletedFiles
+from broker.log.producer_snapshot import write_snapshot
 from broker.log.producers import ProducerStates
-from broker.log.segment import RELATIVE_OFFSET_MAX, FileSlice, Segment, SegmentFile
+from broker.log.reencoding import stored_form
+from broker.log.segment import FileSlice, Segment, SegmentFile
+from broker.log.segments import SegmentList
+from broker.log.transactions import AbortedTransaction, TransactionMarker
 from broker.log.validation import validate_batch
 from broker.wire.batch import (
     NO_PRODUCER_ID,
-    NO_TIMESTAMP,
     BatchHeader,
     InvalidBatch,
     assign_offset,
     stamp_append_time,
 )
 from broker.wire.errors import ErrorCode, KafkaError
+from broker.wire.markers import marker_batch
 
 logger = structlog.get_logger(__name__)
 
-READ_POSITIONS_KEPT = 16
 SNAPSHOTS_KEPT = 2
 LEADER_EPOCH = 0
+
+SEGMENTS_DELETED_AT_ONCE = 100
+"""More of them would keep the event loop for too long."""
+
+HIGH_WATERMARK = -1
+"""In place of an offset to delete records before."""
 
 AppendListener = Callable[[int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """Where a batch is in the log. `append_time_ms` is -1 unless the log stamps records itself."""
 
     base_offset: int
@@ -76,11 +84,19 @@ class SyncJob:
 class PartitionLog:
     """Used from one event loop. After a failed sync or a corruption the log is offline: see `failure`."""
 
-    def __init__(self, directory: Path, config: LogConfig, *, metadata: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        config: LogConfig,
+        *,
+        metadata: str = "",
+        deleted: DeletedFiles | None = None,
+    ) -> None:
+        """Files of segments that are no longer wanted go to `deleted`."""
         self.directory = directory
         self.config = config
         self.failure: KafkaError | None = None
-        self.segments: list[Segment] = []
+        self.segments = SegmentList(directory, config, deleted or DeletedFiles(), metadata=metadata)
         self.producers = ProducerStates()
         self.log_end_offset = 0
         self.recovery_point = 0
@@ -90,17 +106,14 @@ class PartitionLog:
         self.unsynced_records = 0
         self.append_listeners: set[AppendListener] = set()
         """Each is called after an append with the number of bytes."""
-        self._metadata = metadata
-        self._bases: list[int] = []
-        self._unsynced: dict[SegmentFile, None] = {}
-        self._unsynced_directories: dict[Path, None] = {}
-        self._read_positions: OrderedDict[int, tuple[Segment, int]] = OrderedDict()
+        self.is_being_cleaned = False
+        """By compaction: then retention waits."""
 
     # --- the ends ---
 
     @property
     def log_start_offset(self) -> int:
-        return self._bases[0] if self._bases else 0
+        return self.segments.start_offset
 
     @property
     def high_watermark(self) -> int:
@@ -108,114 +121,121 @@ class PartitionLog:
 
     @property
     def last_stable_offset(self) -> int:
-        return self.log_end_offset
+        """Before it, all transactions have ended."""
+        first_open_offset = self.producers.first_open_offset
+        if first_open_offset is None:
+            return self.log_end_offset
+        return max(first_open_offset, self.log_start_offset)
 
     @property
     def size(self) -> int:
         """Bytes of all segments."""
-        return sum(segment.size for segment in self.segments)
+        return self.segments.size
 
     # --- writing ---
 
-    def append(self, records: memoryview, now_ms: int) -> Appended:
-        """Append the one batch in `records`, which is patched in place. Raises KafkaError.
+    def append(self, records: memoryview, now_ms: int, *, must_begin: bool = False) -> Appended:
+        """Append the one batch in `records`, which may be patched in place. Raises KafkaError.
 
-        A batch that an idempotent producer repeats is not appended: the answer is where it is.
+        A batch that an idempotent producer repeats is not appended: the answer is where it is. A producer
+        that is not known here `must_begin` with sequence 0, or else may go on with any. That a transaction
+        has this partition is for the caller to know.
         """
         config = self.config
         header = validate_batch(records, config, now_ms)
         self.check_online()
         if header.producer_id != NO_PRODUCER_ID:
-            duplicate = self.producers.check(header)
+            duplicate = self.producers.check(header, must_begin=must_begin)
             if duplicate is not None:
                 stamps = config.timestamp_type is TimestampType.LOG_APPEND_TIME
                 return Appended(duplicate.base_offset, duplicate.timestamp if stamps else -1)
+        if config.looks_into_batches:
+            records = stored_form(records, header, config)
         append_time_ms = -1
         if config.timestamp_type is TimestampType.LOG_APPEND_TIME:
             append_time_ms = now_ms
             stamp_append_time(records, header, now_ms)
+        self._write(records, header, now_ms)
+        if header.producer_id != NO_PRODUCER_ID:
+            self.producers.add(header, now_ms)
+        if self.append_listeners:
+            self._tell_listeners(header.batch_bytes)
+        return Appended(header.base_offset, append_time_ms)
+
+    def append_marker(self, marker: TransactionMarker, now_ms: int) -> Appended:
+        """End the producer's transaction in this partition, whether it has one or not. Raises KafkaError:
+        INVALID_PRODUCER_EPOCH, TRANSACTION_COORDINATOR_FENCED."""
+        self.check_online()
+        self.producers.check_marker(marker)
+        records = memoryview(marker_batch(marker, now_ms))
+        header = BatchHeader(records)
+        if self.config.timestamp_type is TimestampType.LOG_APPEND_TIME:
+            stamp_append_time(records, header, now_ms)
+        segment = self._write(records, header, now_ms)
+        self.note_marker(marker, segment, header, now_ms)
+        self._tell_listeners(header.batch_bytes)
+        return Appended(header.base_offset, -1)
+
+    def note_marker(
+        self, marker: TransactionMarker, segment: Segment, header: BatchHeader, seen_ms: int
+    ) -> None:
+        """A marker is in the log."""
+        aborted = self.producers.add_marker(marker, header, seen_ms)
+        if aborted is not None:
+            segment.aborted.append(aborted)
+
+    def _write(self, records: memoryview, header: BatchHeader, now_ms: int) -> Segment:
+        """Give the batch its offset and write it at the end of the log."""
         header.base_offset = self.log_end_offset
         assign_offset(records, header.base_offset, LEADER_EPOCH)
         try:
-            segment = self._segment_for(header, now_ms)
+            segments = self.segments
+            segment = self.roll(now_ms) if segments.must_roll(header, now_ms) else segments[-1]
             segment.append(records, header)
         except OSError as exc:
             logger.error("append failed", log=self.directory.name, error=str(exc))
             raise KafkaError(
                 ErrorCode.kafka_storage_error, f"cannot write to {self.directory.name}: {exc.strerror}"
             ) from exc
-        self._unsynced[segment.file] = None
+        segments.unsynced[segment.file] = None
         self.unsynced_records += header.records_count
         self.log_end_offset = segment.next_offset
-        if header.producer_id != NO_PRODUCER_ID:
-            self.producers.add(header, now_ms)
+        return segment
+
+    def _tell_listeners(self, appended_bytes: int) -> None:
         for listener in tuple(self.append_listeners):
-            listener(header.batch_bytes)
-        return Appended(header.base_offset, append_time_ms)
+            listener(appended_bytes)
 
     def check_online(self) -> None:
         """Raise KafkaError when the log is offline."""
         if self.failure is not None:
             raise KafkaError(self.failure.code, self.failure.message)
 
-    def _segment_for(self, header: BatchHeader, now_ms: int) -> Segment:
-        if not self.segments:
-            self._make_directory()
-            return self._add_segment(self.log_end_offset)
-        active = self.segments[-1]
-        if active.size and self._is_full(active, header, now_ms):
-            return self.roll()
-        return active
-
-    def _is_full(self, active: Segment, header: BatchHeader, now_ms: int) -> bool:
-        config = self.config
-        if active.size + header.batch_bytes > config.segment_bytes:
-            return True
-        if header.last_offset - active.base_offset > RELATIVE_OFFSET_MAX:
-            return True
-        newest = now_ms if header.max_timestamp == NO_TIMESTAMP else header.max_timestamp
-        return active.first_timestamp != NO_TIMESTAMP and newest - active.first_timestamp > config.segment_ms
-
-    def roll(self) -> Segment:
+    def roll(self, now_ms: int) -> Segment:
         """Start a new segment. The producers' state is kept beside it."""
-        if self.segments:
-            self.segments[-1].seal()
-        segment = self._add_segment(self.log_end_offset)
-        self.write_snapshot()
+        is_first = not self.segments
+        segment = self.segments.roll(self.log_end_offset, now_ms)
+        if not is_first:
+            self.write_snapshot()
         return segment
-
-    def _add_segment(self, base_offset: int) -> Segment:
-        interval = self.config.index_interval_bytes
-        segment = Segment(self.directory, base_offset, index_interval_bytes=interval, create=True)
-        self._unsynced_directories[self.directory] = None
-        self.segments.append(segment)
-        self._bases.append(base_offset)
-        return segment
-
-    def _make_directory(self) -> None:
-        # What an attempt before has left may not be durable either.
-        self._unsynced_directories[self.directory.parent] = None
-        self.directory.mkdir(exist_ok=True)
-        if not self.metadata_path.exists():
-            self.metadata_path.write_text(self._metadata, encoding="ascii")
-            self._unsynced[SegmentFile(self.metadata_path)] = None
 
     @property
     def metadata_path(self) -> Path:
         """Kafka's `partition.metadata`: which topic, by id, the directory belongs to."""
-        return self.directory / "partition.metadata"
+        return self.segments.metadata_path
 
     # --- syncing (sync.py decides when) ---
 
     @property
     def is_synced(self) -> bool:
-        return not self._unsynced and not self._unsynced_directories
+        return not self.segments.unsynced and not self.segments.unsynced_directories
 
     def begin_sync(self) -> SyncJob:
         """Everything written so far is in this job; what is written from now on is in the next one."""
-        job = SyncJob(self, self.log_end_offset, list(self._unsynced), list(self._unsynced_directories))
-        self._unsynced.clear()
-        self._unsynced_directories.clear()
+        segments = self.segments
+        job = SyncJob(self, self.log_end_offset, list(segments.unsynced), list(segments.unsynced_directories))
+        segments.unsynced.clear()
+        segments.unsynced_directories.clear()
         self.unsynced_records = 0
         return job
 
@@ -235,15 +255,17 @@ class PartitionLog:
         """Answer everything with `error` from now on, waiting consumers too."""
         if self.failure is None:
             self.failure = error
-        for listener in tuple(self.append_listeners):
-            listener(0)
+        self._tell_listeners(0)
 
     # --- reading ---
 
-    def read(self, offset: int, max_bytes: int, *, at_least_one: bool = True) -> FileSlice | None:
+    def read(
+        self, offset: int, max_bytes: int, *, at_least_one: bool = True, committed: bool = False
+    ) -> FileSlice | None:
         """Whole batches from the one with `offset` on; None at the end of the log. Raises KafkaError.
 
-        As many as `max_bytes` holds, from one segment; when not even one fits, one or None.
+        As many as `max_bytes` holds, from one segment; when not even one fits, one or None. `committed`:
+        the last stable offset is the end.
         """
         self.check_online()
         if offset == self.log_end_offset:
@@ -253,16 +275,37 @@ class PartitionLog:
                 ErrorCode.offset_out_of_range,
                 f"offset {offset} is not in {self.log_start_offset} to {self.log_end_offset}",
             )
+        stable = self.last_stable_offset if committed else self.log_end_offset
+        if offset >= stable:
+            return None
         with self.offline_on_damage():
-            segment, start = self._locate(offset)
+            segment, start = self.segments.locate(offset)
             if segment.size - start <= max_bytes:
                 end, next_offset = segment.size, segment.next_offset
             else:
                 end, next_offset = segment.whole_batches_end(start, start + max_bytes)
+            if next_offset > stable:
+                end, next_offset = self.segments.locate(stable)[1], stable
         if end - start > max_bytes and not at_least_one:
             return None
-        self._remember(next_offset, segment, end)
-        return FileSlice(segment.file, start, end - start)
+        self.segments.remember(next_offset, segment, end)
+        return FileSlice(segment.file, start, end - start, next_offset)
+
+    def aborted_transactions(self, start_offset: int, end_offset: int) -> list[AbortedTransaction]:
+        """The aborted transactions with records in `start_offset` to before `end_offset`, in the order in
+        which they ended. Raises KafkaError."""
+        found: list[AbortedTransaction] = []
+        with self.offline_on_damage():
+            for segment in self.segments.since(start_offset):
+                overlapping, is_complete = segment.aborted.overlapping(start_offset, end_offset)
+                found += overlapping
+                if is_complete:
+                    break
+        return found
+
+    def open_transaction(self, producer_id: int) -> int | None:
+        """The first offset of the producer's open transaction in this partition."""
+        return self.producers.open_transaction(producer_id)
 
     @contextmanager
     def offline_on_damage(self) -> Iterator[None]:
@@ -270,98 +313,96 @@ class PartitionLog:
         try:
             yield
         except (InvalidBatch, OSError) as exc:
-            self.fail(f"{self.directory.name} is offline: it cannot be read: {exc}")
+            self.fail(
+                f"{self.directory.name} is offline: it cannot be read: {exc}. See 'millstream log verify'"
+            )
             self.check_online()
 
-    def _locate(self, offset: int) -> tuple[Segment, int]:
-        """The segment and the position of the batch that has `offset`, or of the first one after it."""
-        known = self._read_positions.get(offset)
-        if known is not None and known[1] < known[0].size:
-            return known
-        for segment in self.segments[max(0, bisect_right(self._bases, offset) - 1) :]:
-            try:
-                found = segment.position_of(offset)
-            except InvalidBatch as exc:
-                logger.warning("index rebuilt", segment=str(segment.file.path), reason=str(exc))
-                segment.rebuild_indexes()
-                found = segment.position_of(offset)
-            if found is not None:
-                return segment, found[0]
-        raise InvalidBatch(f"no batch has it, though the log ends at {self.log_end_offset}")
+    # --- settings and retention ---
 
-    def _remember(self, offset: int, segment: Segment, position: int) -> None:
-        """A consumer goes on where it stopped: then there is nothing to search."""
-        self._read_positions[offset] = (segment, position)
-        self._read_positions.move_to_end(offset)
-        if len(self._read_positions) > READ_POSITIONS_KEPT:
-            self._read_positions.popitem(last=False)
-
-    # --- retention ---
+    def reconfigure(self, config: LogConfig) -> None:
+        """Obey other settings from now on."""
+        self.config = config
+        self.segments.reconfigure(config)
 
     def enforce_retention(self, now_ms: int) -> int:
-        """Delete the oldest segments that are too old or too much; the number deleted."""
-        config = self.config
-        if self.failure is not None or not config.delete or not self.segments:
+        """Delete the oldest segments that are too old, too much or before the log start.
+
+        Returns the number deleted; after SEGMENTS_DELETED_AT_ONCE there may be more to delete.
+        """
+        if self.failure is not None or self.is_being_cleaned:
             return 0
-        expired = 0
-        if config.retention_ms >= 0:
-            for segment in self.segments:
-                if not segment.size or now_ms - self._newest(segment) <= config.retention_ms:
-                    break
-                expired += 1
-        if config.retention_bytes != NO_LIMIT:
-            surplus = self.size - config.retention_bytes
-            by_size = 0
-            for segment in self.segments[:-1]:
-                if surplus < segment.size:
-                    break
-                surplus -= segment.size
-                by_size += 1
-            expired = max(expired, by_size)
-        if expired == len(self.segments):
+        expired = max(self.segments.expired(now_ms), self.segments.before_start)
+        if expired and expired == len(self.segments):
             # The new segment's name is all that remembers the next offset: durable before the others go.
-            self.roll()
+            self.roll(now_ms)
             sync_directory(self.directory)
-        self._delete_segments(expired)
+        expired = min(expired, SEGMENTS_DELETED_AT_ONCE)
+        self.segments.delete_oldest(expired)
         return expired
 
-    @staticmethod
-    def _newest(segment: Segment) -> int:
-        """Unix milliseconds; records without timestamps count from when they were written."""
-        if segment.max_timestamp != NO_TIMESTAMP:
-            return segment.max_timestamp
-        return int(os.fstat(segment.file.fd).st_mtime * 1000)
+    def delete_records(self, before_offset: int) -> None:
+        """Move the log start offset to `before_offset`, -1 for the high watermark; never back.
 
-    def _delete_segments(self, count: int) -> None:
-        if not count:
-            return
-        deleted, self.segments = self.segments[:count], self.segments[count:]
-        self._bases = [segment.base_offset for segment in self.segments]
-        self._read_positions.clear()
-        for segment in deleted:
-            self._unsynced.pop(segment.file, None)
-            segment.unlink()
-        logger.info("segments deleted", log=self.directory.name, count=count, start=self.log_start_offset)
+        Durable once the log is synced. Raises KafkaError: OFFSET_OUT_OF_RANGE beyond the high watermark,
+        POLICY_VIOLATION when `cleanup.policy` is compact alone.
+        """
+        self.check_online()
+        if self.config.compact and not self.config.delete:
+            raise KafkaError(ErrorCode.policy_violation, "records cannot be deleted: cleanup.policy=compact")
+        offset = self.high_watermark if before_offset == HIGH_WATERMARK else before_offset
+        if not 0 <= offset <= self.high_watermark:
+            raise KafkaError(
+                ErrorCode.offset_out_of_range, f"offset {offset} is beyond the end, {self.high_watermark}"
+            )
+        try:
+            self.segments.delete_before(offset)
+        except OSError as exc:
+            raise KafkaError(
+                ErrorCode.kafka_storage_error, f"cannot write to {self.directory.name}: {exc.strerror}"
+            ) from exc
+
+    def settle_segment(self, new: Segment, deleted: list[str]) -> None:
+        """A segment that compaction has made is in place (swap.py), where `deleted` files were."""
+        self.segments.settle(new, deleted)
+        self.snapshot_offset = -1
+        self.write_snapshot()
 
     # --- opening and closing ---
 
     def adopt(self, segments: list[Segment], recovery_point: int) -> None:
         """Take over what recovery.py found on disk, of which all before `recovery_point` is synced."""
-        self.segments = segments
-        self._bases = [segment.base_offset for segment in segments]
+        self.segments.adopt(segments)
         self.log_end_offset = segments[-1].next_offset if segments else 0
         self.recovery_point = min(recovery_point, self.log_end_offset)
         if self.recovery_point < self.log_end_offset:
-            self._unsynced = {s.file: None for s in segments if s.next_offset > self.recovery_point}
-            self._unsynced_directories = {self.directory: None, self.directory.parent: None}
+            unsynced = {s.file: None for s in segments if s.next_offset > self.recovery_point}
+            self.segments.unsynced.update(unsynced)
+            self.segments.unsynced_directories.update({self.directory: None, self.directory.parent: None})
+
+    def begin_at_log_start(self) -> None:
+        """After a loss of power the log may end before its start, which was moved by `delete_records`: nobody
+        was told, but the offsets between may have been read. As in Kafka, they are not used again."""
+        if self.log_end_offset >= self.log_start_offset:
+            return
+        self.log_end_offset = self.recovery_point = self.log_start_offset
+        self.roll(self.segments[-1].created_ms if self.segments else 0)
+        sync_directory(self.directory)
+        self.segments.delete_oldest(len(self.segments) - 1)
 
     def write_snapshot(self) -> None:
-        """Write down the producers' state at the log's end. Without it a restart reads more, that is all."""
+        """Write down the producers' state at the log's end, and what the aborted indexes have to be.
+        Without it a restart reads more, that is all."""
         if self.snapshot_offset == self.log_end_offset:
             return
         path = self.directory / f"{self.log_end_offset:020d}.snapshot"
         try:
-            self.producers.write_snapshot(path)
+            checksums = {}
+            for segment in self.segments:
+                if segment.aborted.checksum.count:
+                    segment.aborted.flush()
+                    checksums[segment.base_offset] = segment.aborted.checksum
+            write_snapshot(path, self.producers, checksums)
             self.snapshot_offset = self.log_end_offset
             for old in sorted(self.directory.glob("*.snapshot"))[:-SNAPSHOTS_KEPT]:
                 old.unlink()

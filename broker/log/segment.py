@@ -1,4 +1,4 @@
-"""One segment: a `.log` file of whole batches one after the other, and its two indexes."""
+"""One segment: a `.log` file of whole batches one after the other, and its indexes."""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.log.index import Entry, offset_index, time_index
+from broker.log.transactions import AbortedIndex
 from broker.wire.batch import (
     HEADER_BYTES,
     MAGIC,
@@ -19,6 +20,13 @@ SCAN_BYTES = 1024 * 1024
 LOOKUP_BYTES = 8 * 1024
 
 RELATIVE_OFFSET_MAX = 2**31 - 1
+
+SUFFIXES = (".log", ".index", ".timeindex", ".txnindex")
+"""Of the files of a segment. The log is first: the others mean nothing without it."""
+
+DELETED_SUFFIX = ".deleted"
+CLEANED_SUFFIX = ".cleaned"
+"""Of what compaction is still writing."""
 
 
 class SegmentFile:
@@ -35,11 +43,12 @@ class SegmentFile:
 
 @dataclass(frozen=True, slots=True)
 class FileSlice:
-    """`length` bytes of a segment from `position` on; they never change."""
+    """`length` bytes of a segment from `position` on; they never change. `next_offset` follows them."""
 
     file: SegmentFile
     position: int
     length: int
+    next_offset: int
 
     def read(self) -> bytes:
         return os.pread(self.file.fd, self.length, self.position)
@@ -50,10 +59,14 @@ class Segment:
 
     __slots__ = (
         "_bytes_since_index",
-        "_index_interval_bytes",
+        "_is_preallocated",
+        "aborted",
         "base_offset",
+        "created_ms",
         "file",
         "first_timestamp",
+        "index_bytes",
+        "index_interval_bytes",
         "max_timestamp",
         "max_timestamp_offset",
         "next_offset",
@@ -62,21 +75,41 @@ class Segment:
         "time_index",
     )
 
-    def __init__(self, directory: Path, base_offset: int, *, index_interval_bytes: int, create: bool) -> None:
-        stem = directory / f"{base_offset:020d}"
+    def __init__(
+        self,
+        directory: Path,
+        base_offset: int,
+        *,
+        index_interval_bytes: int,
+        create: bool,
+        suffix: str = "",
+    ) -> None:
+        log, index, times, aborted = segment_paths(directory, base_offset, suffix)
         self.base_offset = base_offset
-        self.file = SegmentFile(stem.with_suffix(".log"), create=create)
-        self.offset_index = offset_index(stem.with_suffix(".index"))
-        self.time_index = time_index(stem.with_suffix(".timeindex"))
-        self.size = os.fstat(self.file.fd).st_size
+        self.file = SegmentFile(log, create=create)
+        self.offset_index = offset_index(index)
+        self.time_index = time_index(times)
+        self.aborted = AbortedIndex(aborted)
+        status = os.fstat(self.file.fd)
+        self.size = status.st_size
+        self.created_ms = int(status.st_mtime * 1000)
+        """When it was made, or at the latest."""
         self.next_offset = base_offset
         self.first_timestamp = NO_TIMESTAMP
         self.max_timestamp = NO_TIMESTAMP
         self.max_timestamp_offset = base_offset
-        self._index_interval_bytes = index_interval_bytes
+        self.index_interval_bytes = index_interval_bytes
+        self.index_bytes = 0
+        """The size that the larger index will have."""
         self._bytes_since_index = 0
+        self._is_preallocated = False
 
     # --- writing ---
+
+    def preallocate(self, size: int) -> None:
+        """Have the file system set space aside. What is not used of it reads as zeros until `seal`."""
+        os.posix_fallocate(self.file.fd, 0, size)
+        self._is_preallocated = True
 
     def append(self, batch: memoryview, header: BatchHeader) -> None:
         """Write a batch whose offsets are assigned. OSError leaves the file as it was."""
@@ -98,10 +131,12 @@ class Segment:
             self.max_timestamp_offset = header.base_offset
         if position == 0:
             self.first_timestamp = header.max_timestamp
-        elif self._bytes_since_index > self._index_interval_bytes:
+        elif self._bytes_since_index > self.index_interval_bytes:
             self.offset_index.append(header.base_offset - self.base_offset, position)
             self.index_max_timestamp()
             self._bytes_since_index = 0
+            # The time index gets one more entry when the segment is sealed.
+            self.index_bytes = max(self.offset_index.size, self.time_index.size + self.time_index.entry_bytes)
         self._bytes_since_index += header.batch_bytes
         self.next_offset = header.last_offset + 1
 
@@ -112,9 +147,13 @@ class Segment:
 
     def seal(self) -> None:
         """No more batches will come: the time index ends with the largest timestamp."""
+        if self._is_preallocated:
+            os.ftruncate(self.file.fd, self.size)
+            self._is_preallocated = False
         self.index_max_timestamp()
         self.offset_index.flush()
         self.time_index.flush()
+        self.aborted.flush()
 
     # --- opening ---
 
@@ -155,6 +194,12 @@ class Segment:
         self._forget_indexes()
         return 0
 
+    def trust(self, next_offset: int) -> None:
+        """Take a sealed segment as it is on disk. Raises InvalidBatch when it is damaged."""
+        self.next_offset = next_offset
+        if self.size and not (self.indexes_are_sane and self.load_max_timestamp()):
+            self.rebuild_indexes()
+
     def load_max_timestamp(self) -> bool:
         """Take the largest timestamp from the time index; False when that cannot be true."""
         newest = self.time_index.last()
@@ -189,7 +234,7 @@ class Segment:
         self.time_index.clear()
         self.next_offset = self.base_offset
         self.max_timestamp, self.max_timestamp_offset = NO_TIMESTAMP, self.base_offset
-        self._bytes_since_index = 0
+        self.index_bytes = self._bytes_since_index = 0
 
     # --- reading ---
 
@@ -211,7 +256,8 @@ class Segment:
                     raise InvalidBatch(f"no batch header at position {position}")
                 if not self.base_offset <= header.base_offset <= self.base_offset + RELATIVE_OFFSET_MAX:
                     raise InvalidBatch(f"offset {header.base_offset} at position {position} is not of here")
-                if position + header.batch_bytes > end:
+                batch_end = position + header.batch_bytes
+                if batch_end > end:
                     raise InvalidBatch(f"the batch at position {position} is cut")
                 need = header.batch_bytes if verify else HEADER_BYTES
                 if have >= need:
@@ -219,7 +265,7 @@ class Segment:
                         start = position - chunk_start
                         check_crc(chunk[start : start + need], header)
                     yield position, header
-                    position += header.batch_bytes
+                    position = batch_end
                     if position > chunk_start + len(chunk):
                         chunk, chunk_start = memoryview(b""), position
                     continue
@@ -264,9 +310,20 @@ class Segment:
                 break
         return end, next_offset
 
+    def take_final_names(self) -> None:
+        """The files have lost the suffix that they were opened with."""
+        log, index, times, aborted = segment_paths(self.file.path.parent, self.base_offset)
+        self.file.path = log
+        self.offset_index.path = index
+        self.time_index.path = times
+        self.aborted.path = aborted
+
     def unlink(self) -> None:
-        """Remove the files; slices that are being sent stay readable. The log goes first: indexes alone
-        mean nothing, and are cleared away at the next start."""
-        self.file.path.unlink(missing_ok=True)
-        self.offset_index.unlink()
-        self.time_index.unlink()
+        """Remove the files; slices that are being sent stay readable."""
+        for path in segment_paths(self.file.path.parent, self.base_offset):
+            path.unlink(missing_ok=True)
+
+
+def segment_paths(directory: Path, base_offset: int, suffix: str = "") -> list[Path]:
+    """The files of a segment, as `SUFFIXES`; `suffix` is what follows in their names."""
+    return [directory / f"{base_offset:020d}{kind}{suffix}" for kind in SUFFIXES]

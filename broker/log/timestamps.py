@@ -16,14 +16,14 @@ TimestampOffset = tuple[int, int]
 
 
 def find_by_timestamp(log: PartitionLog, timestamp: int) -> TimestampOffset | None:
-    """The first record whose timestamp is `timestamp` or later; None when there is none.
+    """The first record from the log start offset on whose timestamp is `timestamp` or later, or None.
 
     Raises KafkaError when the log is damaged, and takes it offline.
     """
     with log.offline_on_damage():
         for segment in log.segments:
             if segment.max_timestamp >= timestamp:
-                found = _find_in_segment(segment, timestamp)
+                found = _find_in_segment(segment, timestamp, log.log_start_offset)
                 if found is not None:
                     return found
     return None
@@ -42,13 +42,16 @@ def find_max_timestamp(log: PartitionLog) -> TimestampOffset | None:
         if found is None:
             return None
         position, header = found
-        return _find_in_batch(newest, position, header, header.max_timestamp)
+        # As in Kafka, even one that DeleteRecords has put before the log start.
+        return _find_in_batch(newest, position, header, header.max_timestamp, 0)
 
 
-def _find_in_segment(segment: Segment, timestamp: int) -> TimestampOffset | None:
+def _find_in_segment(segment: Segment, timestamp: int, start_offset: int) -> TimestampOffset | None:
     for position, header in segment.batches(_start_position(segment, timestamp), chunk_bytes=LOOKUP_BYTES):
-        if header.max_timestamp >= timestamp:
-            return _find_in_batch(segment, position, header, timestamp)
+        if header.max_timestamp >= timestamp and header.last_offset >= start_offset:
+            found = _find_in_batch(segment, position, header, timestamp, start_offset)
+            if found is not None:
+                return found
     return None
 
 
@@ -63,12 +66,14 @@ def _start_position(segment: Segment, timestamp: int) -> int:
     return 0
 
 
-def _find_in_batch(segment: Segment, position: int, header: BatchHeader, timestamp: int) -> TimestampOffset:
+def _find_in_batch(
+    segment: Segment, position: int, header: BatchHeader, timestamp: int, start_offset: int
+) -> TimestampOffset | None:
     batch = memoryview(os.pread(segment.file.fd, header.batch_bytes, position))
     try:
         for offset, record_timestamp in record_timestamps(batch, header):
-            if record_timestamp >= timestamp:
+            if record_timestamp >= timestamp and offset >= start_offset:
                 return record_timestamp, offset
-    except InvalidBatch:
-        pass  # records that nobody can read: the batch is the best answer there is
-    return header.max_timestamp, header.base_offset
+    except InvalidBatch:  # records that nobody can read: the batch is the best answer there is
+        return header.max_timestamp, max(header.base_offset, start_offset)
+    return None

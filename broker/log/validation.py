@@ -1,7 +1,7 @@
 """Which batches a producer may append, with the errors of Kafka 4.3.
 
 Only the header is looked at. That its record count is the number of records inside is believed: to
-find out would mean to decompress and walk every record.
+find out would mean to decompress and walk every record, which is done where it has to be (reencoding.py).
 """
 
 from broker.log.config import LogConfig, TimestampType
@@ -60,15 +60,17 @@ def _check_records(header: BatchHeader) -> None:
     count = header.records_count
     if count <= 0 or count != header.last_offset_delta + 1:
         raise _invalid(f"{count} records with a last offset delta of {header.last_offset_delta}")
-    if header.compression == 0 and count * RECORD_BYTES_MIN > header.batch_bytes - HEADER_BYTES:
+    compression = header.compression
+    if compression == 0 and count * RECORD_BYTES_MIN > header.batch_bytes - HEADER_BYTES:
         raise _invalid(f"{count} records cannot be in {header.batch_bytes} bytes")
-    if header.compression > 4:
-        raise _invalid(f"unknown compression codec {header.compression}")
+    if compression > 4:
+        raise _invalid(f"unknown compression codec {compression}")
     if header.is_control:
         raise _invalid("clients cannot write control batches")
-    if header.is_transactional:
-        raise KafkaError(ErrorCode.invalid_txn_state, "this broker does not serve transactions yet")
-    if header.producer_id != NO_PRODUCER_ID and (header.producer_epoch < 0 or header.base_sequence < 0):
+    if header.producer_id == NO_PRODUCER_ID:
+        if header.is_transactional:
+            raise _invalid("a transactional batch has to have a producer id")
+    elif header.producer_epoch < 0 or header.base_sequence < 0:
         raise _invalid(
             f"producer {header.producer_id} with epoch {header.producer_epoch}, "
             f"sequence {header.base_sequence}"

@@ -376,4 +376,4 @@ class Connection:
         if sent == part.length:
             self._unsent.popleft()
         else:
-            self._unsent[0] = FileSlice(part.file, part.position + sent, part.length - sent)
+            self._unsent[0] = FileSlice(part.file, part.position + sent, part.length - sent, part.next_offset)

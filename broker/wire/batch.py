@@ -17,6 +17,8 @@ BATCH_OVERHEAD = 12
 """Bytes up to and with `batch_length`, which does not count them."""
 
 HEADER_BYTES = 61
+CRC_POSITION = 17
+CRC_START = 21
 MAGIC = 2
 RECORD_BYTES_MIN = 7
 """An uncompressed record with nothing in it: length, attributes, four varints of zero, header count."""
@@ -25,11 +27,13 @@ CODEC_MASK = 0x07
 LOG_APPEND_TIME_FLAG = 0x08
 TRANSACTIONAL_FLAG = 0x10
 CONTROL_FLAG = 0x20
+DELETE_HORIZON_FLAG = 0x40
+"""The base timestamp is the time at which the batch's tombstones may go (KIP-534)."""
 
 NO_PRODUCER_ID = -1
 NO_TIMESTAMP = -1
 
-_HEADER = struct.Struct(">qiibIhiqqqhii")
+HEADER_LAYOUT = struct.Struct(">qiibIhiqqqhii")
 _BASE_OFFSET = struct.Struct(">q")
 _INT32 = struct.Struct(">i")
 _UINT32 = struct.Struct(">I")
@@ -79,7 +83,7 @@ class BatchHeader:
             self.producer_epoch,
             self.base_sequence,
             self.records_count,
-        ) = _HEADER.unpack_from(data, position)
+        ) = HEADER_LAYOUT.unpack_from(data, position)
         self.batch_bytes = length + BATCH_OVERHEAD
 
     @property
@@ -98,6 +102,39 @@ class BatchHeader:
     @property
     def is_control(self) -> bool:
         return bool(self.attributes & CONTROL_FLAG)
+
+    @property
+    def is_log_append_time(self) -> bool:
+        return bool(self.attributes & LOG_APPEND_TIME_FLAG)
+
+    @property
+    def delete_horizon_ms(self) -> int | None:
+        """When the tombstones in it may go; None before compaction has seen them."""
+        return self.base_timestamp if self.attributes & DELETE_HORIZON_FLAG else None
+
+    def pack(self, records: bytes | memoryview) -> bytes:
+        """The batch with this header and these records. Its size and CRC are worked out anew."""
+        self.batch_bytes = HEADER_BYTES + len(records)
+        fields = (
+            self.attributes,
+            self.last_offset_delta,
+            self.base_timestamp,
+            self.max_timestamp,
+            self.producer_id,
+            self.producer_epoch,
+            self.base_sequence,
+            self.records_count,
+        )
+        packed = HEADER_LAYOUT.pack(
+            self.base_offset,
+            self.batch_bytes - BATCH_OVERHEAD,
+            self.partition_leader_epoch,
+            self.magic,
+            0,
+            *fields,
+        )
+        self.crc = crc32c(records, crc32c(packed[CRC_START:]))
+        return b"".join((packed[:CRC_POSITION], _UINT32.pack(self.crc), packed[CRC_START:], records))
 
 
 def check_crc(batch: memoryview, header: BatchHeader) -> None:

@@ -3,8 +3,8 @@
 The other direction of `decoder.py`, with the same rules: a domain class is a dataclass whose fields are
 named as kio names them, the union of all served versions. A field that the version lacks is left out,
 one that only the version has gets kio's default. Numbers that stand side by side are packed in one call,
-so that a long list of partitions costs little. Values are as kio's: times are timedeltas, a zero UUID
-is None, errors are `ErrorCode`.
+so that a long list of partitions costs little. Values are as kio's: durations are timedeltas, a zero UUID
+is None, errors are `ErrorCode`; but points in time are Unix milliseconds, for -1 means none.
 """
 
 import dataclasses
@@ -35,6 +35,7 @@ _NUMBERS = {
     "uint32": "I",
     "float64": "d",
     "bool": "?",
+    "datetime_i64": "q",
     "error_code": "h",
 }
 

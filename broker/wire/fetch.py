@@ -7,6 +7,7 @@ left out: they are optional, and there is one broker.
 
 import struct
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,7 @@ _HEAD_V4 = struct.Struct(">i")
 _HEAD_V7 = struct.Struct(">ihi")
 _RESULT_V4 = struct.Struct(">ihqq")
 _RESULT_V5 = struct.Struct(">ihqqq")
+_ABORTED = struct.Struct(">qq")
 
 NO_EPOCH = -1
 
@@ -75,7 +77,10 @@ class FetchRequest:
 
 @dataclass(slots=True)
 class PartitionData:
-    """`records` is a slice with a `length`, or None for no records. Ends are -1 when not known."""
+    """`records` is a slice with a `length`, or None for no records. Ends are -1 when not known.
+
+    `aborted` are the transactions to leave out, by producer id and first offset; None unless asked for.
+    """
 
     partition: int
     error_code: ErrorCode = ErrorCode.none
@@ -83,6 +88,7 @@ class PartitionData:
     last_stable_offset: int = -1
     log_start_offset: int = -1
     records: Any = None
+    aborted: Sequence[tuple[int, int]] | None = None
 
 
 @dataclass(slots=True)
@@ -202,7 +208,14 @@ def _write_partition(head: bytearray, version: int, data: PartitionData) -> None
     else:
         head += _RESULT_V4.pack(data.partition, data.error_code, data.high_watermark, data.last_stable_offset)
     flexible = version >= FLEXIBLE_SINCE
-    head += b"\0" if flexible else b"\xff\xff\xff\xff"  # aborted transactions: null
+    if data.aborted is None:
+        head += b"\0" if flexible else b"\xff\xff\xff\xff"
+    else:
+        head += array_length(len(data.aborted), flexible=flexible)
+        for producer_id, first_offset in data.aborted:
+            head += _ABORTED.pack(producer_id, first_offset)
+            if flexible:
+                head += b"\0"
     if version >= 11:
         head += b"\xff\xff\xff\xff"  # no preferred read replica
     length = data.records.length if data.records is not None else 0

@@ -11,7 +11,7 @@ from kio.serial import entity_reader, entity_writer
 
 
 def make_batch(
-    values: list[bytes] | int = 1,
+    values: list[bytes] | list[bytes | None] | int = 1,
     *,
     timestamps: list[int] | None = None,
     compression: int = 0,
@@ -19,6 +19,7 @@ def make_batch(
     producer_epoch: int = -1,
     sequence: int = -1,
     transactional: bool = False,
+    keys: list[bytes | None] | None = None,
 ) -> bytearray:
     """A batch with these values, or with a number of small ones. Timestamps default to 1000, 1001, …"""
     if isinstance(values, int):
@@ -34,7 +35,7 @@ def make_batch(
     )
     for number, value in enumerate(values):
         timestamp = timestamps[number] if timestamps else 1000 + number
-        assert builder.append(number, timestamp, None, value, []) is not None
+        assert builder.append(number, timestamp, keys[number] if keys else None, value, []) is not None
     return bytearray(builder.build())
 
 

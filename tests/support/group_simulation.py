@@ -2,218 +2,189 @@
 
 Everything is drawn from one seed: message delays (so requests overtake each other), lost connections,
 clients that pause for longer than their session and then go on as if nothing had happened, that are
-killed, leave, or start twice with one instance id, a disk that takes its time or fails, a wall clock that
+killed, leave, or start twice with one instance id and one transactional id, transactions that end in any
+way, administrators who delete offsets and groups, a disk that takes its time or fails, a wall clock that
 jumps, and a broker that crashes. `GroupSimulation(seed).run()` raises `Violation` when something that
 must hold does not, and when the groups do not settle after the trouble has ended.
 """
 
-import heapq
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import count
-from random import Random
 from typing import Any
 
-from support.group_world import NOT_STORED, GroupWorld
+from support.group_clients import OTHER_TOPIC, PARTITIONS, TOPIC, Answer, Client
+from support.group_oracle import Oracle, Transaction
+from support.group_transactions import TransactionDesk
+from support.group_world import GroupWorld
+from support.simulation import Agenda, Dice, Violation
 
 from broker.coordinator.classic_group import GroupLimits
-from broker.coordinator.group_coordinator import CoordinatorSettings
+from broker.coordinator.group_coordinator import EXPIRY_TIMER, CoordinatorSettings
 from broker.coordinator.messages import (
     Commit,
     CommitResult,
+    DeleteGroup,
+    DeleteOffsets,
     DescribeGroup,
     FetchOffsets,
-    FetchOffsetsResult,
     Heartbeat,
-    Join,
-    JoinResult,
-    Leave,
-    LeavingMember,
-    Protocol,
     Request,
-    Sync,
-    SyncResult,
+    TransactionalCommit,
 )
 from broker.coordinator.records import CommittedOffset, TopicPartition
 from broker.wire.errors import ErrorCode
 
-SESSION_MS = 6_000
-REBALANCE_MS = 8_000
-TROUBLE_MS = 60_000
+TROUBLE_MS = 30_000
 CALM_MS = 180_000
-PARTITIONS = 6
-TOPIC = "t"
 HOUR_MS = 3_600_000
+RETENTION_MS = 20_000
 
-Answer = Callable[[Any], None]
-
-
-class Violation(AssertionError):
-    """Something that must hold did not."""
-
-
-class Oracle:
-    """What must hold, judged by what clients were told."""
-
-    def __init__(self) -> None:
-        self._assignments: defaultdict[tuple[str, int], dict[str, bytes]] = defaultdict(dict)
-        self._assigned_generation: defaultdict[str, int] = defaultdict(int)
-        self._member_order: dict[str, int] = {}
-        self._established: dict[tuple[str, str], str] = {}
-        self._acked: defaultdict[str, dict[TopicPartition, int]] = defaultdict(dict)
-
-    def answered(self, request: Request, result: Any) -> None:
-        """Look at an answer as it leaves the broker."""
-        if result is NOT_STORED or result.error_code is not ErrorCode.none:
-            return
-        match request:
-            case Join():
-                self._joined(request, result)
-            case Sync():
-                self._assigned(request, result)
-            case Commit() if request.generation_id >= 0:
-                self._check_committer(request)
-        if isinstance(request, Commit):
-            for partition, committed in request.offsets.items():
-                self._acked[request.group_id][partition] = int(committed.metadata)
-
-    def deleted(self, group_id: str) -> None:
-        """An unused group is gone. One of its name starts anew, and knows none of its members."""
-        for key in [key for key in self._assignments if key[0] == group_id]:
-            del self._assignments[key]
-        for instance in [key for key in self._established if key[0] == group_id]:
-            del self._established[instance]
-        self._assigned_generation.pop(group_id, None)
-        self._acked.pop(group_id, None)
-
-    def restarted(self, offsets: dict[str, dict[TopicPartition, CommittedOffset]]) -> None:
-        """Every commit that was acked is there after a crash, or a later one. Metadata numbers commits."""
-        for group_id, acked in self._acked.items():
-            for partition, number in acked.items():
-                found = offsets.get(group_id, {}).get(partition)
-                if found is None or int(found.metadata) < number:
-                    raise Violation(
-                        f"{group_id}: commit {number} of {partition} was acked and is lost: {found}"
-                    )
-
-    def _joined(self, request: Join, result: JoinResult) -> None:
-        self._member_order.setdefault(result.member_id, len(self._member_order))
-        if result.generation_id <= self._assigned_generation[request.group_id]:
-            self._establish(request.group_id, request.group_instance_id, result.member_id)
-
-    def _assigned(self, request: Sync, result: SyncResult) -> None:
-        group_id, generation_id = request.group_id, request.generation_id
-        owner = request.group_instance_id or request.member_id
-        assignments = self._assignments[group_id, generation_id]
-        before = assignments.setdefault(owner, result.assignment)
-        if before != result.assignment:
-            raise Violation(
-                f"{group_id}/{generation_id}: {owner} was assigned {before!r} and {result.assignment!r}"
-            )
-        taken = [p for partitions in assignments.values() for p in partitions]
-        if len(taken) != len(set(taken)):
-            raise Violation(f"{group_id}/{generation_id}: a partition has two owners: {assignments}")
-        if generation_id < self._assigned_generation[group_id]:
-            raise Violation(f"{group_id}: generation {generation_id} assigned after a later one")
-        self._assigned_generation[group_id] = generation_id
-        self._establish(group_id, request.group_instance_id, request.member_id)
-
-    def _establish(self, group_id: str, instance_id: str | None, member_id: str) -> None:
-        if instance_id is not None:
-            self._established[group_id, instance_id] = member_id
-
-    def _check_committer(self, request: Commit) -> None:
-        group_id = request.group_id
-        if request.generation_id < self._assigned_generation[group_id]:
-            raise Violation(
-                f"{group_id}: {request.member_id} of generation {request.generation_id} committed, while "
-                f"generation {self._assigned_generation[group_id]} has the partitions"
-            )
-        current = self._established.get((group_id, request.group_instance_id or ""))
-        order = self._member_order
-        if current is not None and order[request.member_id] < order[current]:
-            raise Violation(f"{group_id}: {request.member_id} committed, but {current} has taken its place")
+EVERY_PARTITION = [(TOPIC, p) for p in range(PARTITIONS)] + [(OTHER_TOPIC, p) for p in range(2)]
 
 
 @dataclass(slots=True)
 class Waiting:
-    """A request that the broker has not answered yet."""
+    """A request that the broker has not answered yet. `is_local` ones are not answered over the network."""
 
     request: Request
     answer: Answer
+    is_local: bool = False
 
 
 class GroupSimulation:
     """Without `holds_replies`, the broker answers before what it stored is durable: a planted bug."""
 
     def __init__(self, seed: int, *, holds_replies: bool = True) -> None:
-        self.random = Random(seed)
+        self.dice = Dice(seed)
         self.oracle = Oracle()
         self.is_calm = False
-        self.numbers = count(1)
-        limits = GroupLimits(initial_rebalance_delay_ms=self.random.choice([0, 500, 3000]))
-        settings = CoordinatorSettings(limits, offsets_check_interval_ms=5_000)
+        self._numbers = count(1)
         self._waiting: dict[int, Waiting] = {}
         self._refused: set[int] = set()
         self._connection_epoch = 0
-        self._events: list[tuple[int, int, Callable[[], None]]] = []
-        self._sync_is_scheduled = False
+        self._agenda = Agenda()
+        self._sync_is_planned = False
+        self._desk = TransactionDesk(self)
+        limits = GroupLimits(initial_rebalance_delay_ms=self.dice.choice([0, 500, 3000]))
         self.world = GroupWorld(
-            settings, self._replied, holds_replies=holds_replies, on_delete=self.oracle.deleted
+            CoordinatorSettings(limits, offsets_check_interval_ms=7_000, offsets_retention_ms=RETENTION_MS),
+            self._replied,
+            holds_replies=holds_replies,
+            on_delete=self.oracle.deleted,
         )
+        self.group_ids = ("g", "h")[: self.dice.between(1, 2)]
         self.clients: list[Client] = []
-        for group_id in ("g", "h")[: self.random.randint(1, 2)]:
-            self.clients += [self._new_client(group_id, n) for n in range(self.random.randint(1, 4))]
+        for group_id in self.group_ids:
+            self.clients += [self._new_client(group_id, n) for n in range(self.dice.between(1, 4))]
 
     def run(self) -> None:
-        """60 s of trouble, then up to 3 min to settle. Raises Violation."""
+        """30 s of trouble, then up to 3 min to settle. Raises Violation."""
         for client in self.clients:
-            self.after(self.random.randint(0, 10_000), client.start)
-        self._schedule_trouble()
+            self.after(self.dice.between(0, 5_000), client.start)
+        self._plan_trouble()
         self._run_until(TROUBLE_MS)
         self.is_calm = True
         for client in self.clients:
             client.calm_down()
-        deadline_ms = TROUBLE_MS + CALM_MS
-        while self.world.clock_ms < deadline_ms:
-            self._run_until(self.world.clock_ms + 5_000)
+        while self.now_ms < TROUBLE_MS + CALM_MS:
+            self._run_until(self.now_ms + 5_000)
             if self._problem() is None:
                 self._check_settled()
                 return
         raise Violation(f"not settled after {CALM_MS} ms: {self._problem()}")
 
-    # For clients.
+    # For clients and the transaction desk.
+
+    @property
+    def now_ms(self) -> int:
+        return self.world.clock_ms
 
     def after(self, delay_ms: int, action: Callable[[], None]) -> None:
-        heapq.heappush(self._events, (self.world.clock_ms + delay_ms, next(self.numbers), action))
+        self._agenda.plan(self.world.clock_ms + delay_ms, action)
+
+    def unique_number(self) -> int:
+        return next(self._numbers)
 
     def send(self, request: Request, answer: Answer) -> None:
         """The request arrives some time later, unless the broker has crashed meanwhile."""
-        epoch = self._connection_epoch
+        self._on_arrival(lambda: self._arrived(request, answer))
 
+    def send_in_transaction(self, request: TransactionalCommit, answer: Answer) -> None:
         def arrive() -> None:
-            if epoch == self._connection_epoch:
-                self._arrived(request, answer)
+            verified = self._desk.verify(request.producer_id, request.producer_epoch, request.group_id)
+            if isinstance(verified, ErrorCode):
+                self.after(self._network_ms(), lambda: answer(CommitResult(verified)))
+            elif self._desk.producers[request.producer_id].is_v2:
+                # It may have ended when the commit gets to the group: the epoch tells.
+                gap_ms = self.dice.between(0, 3_000 if self.dice.chance(0.1) else 5)
+                self._if_alive(gap_ms, lambda: self._verified(request, answer, verified))
+            else:
+                self._verified(request, answer, verified)
 
-        self.after(self._network_ms(), arrive)
+        self._on_arrival(arrive)
+
+    def init_producer(self, producer_id: int, *, is_v2: bool, answer: Answer) -> None:
+        self._on_arrival(lambda: self._answer_later(answer, self._desk.init(producer_id, is_v2=is_v2)))
+
+    def end_transaction(self, producer_id: int, epoch: int, *, is_commit: bool, answer: Answer) -> None:
+        self._on_arrival(
+            lambda: self._answer_later(answer, self._desk.end(producer_id, epoch, is_commit=is_commit))
+        )
+
+    def ask(self, request: Request, answer: Answer) -> None:
+        """The transaction desk asks; it is part of the broker."""
+        token = next(self._numbers)
+        self._waiting[token] = Waiting(request, answer, is_local=True)
+        self.world.ask(request, token)
+
+    def ended(self, transaction: Transaction, group_id: str) -> None:
+        self.oracle.offsets.ended(transaction, group_id)
+
+    # The network.
+
+    def _on_arrival(self, action: Callable[[], None]) -> None:
+        self._if_alive(self._network_ms(), action)
+
+    def _if_alive(self, delay_ms: int, action: Callable[[], None]) -> None:
+        """Do it later, unless the broker has crashed by then."""
+        epoch = self._connection_epoch
+        self.after(delay_ms, lambda: action() if epoch == self._connection_epoch else None)
+
+    def _answer_later(self, answer: Answer, result: Any) -> None:
+        self.after(self._network_ms(), lambda: answer(result))
+
+    def _network_ms(self) -> int:
+        if not self.is_calm and self.dice.chance(0.02):
+            return self.dice.between(500, 12_000)
+        return self.dice.between(1, 30)
 
     # The broker's side.
 
     def _arrived(self, request: Request, answer: Answer) -> None:
-        token = next(self.numbers)
+        token = next(self._numbers)
         if isinstance(request, Commit):
-            # Commits are numbered as they come in: what is durable must never be older than what was acked.
-            now_ms = self.world.wall_clock_ms
-            offsets = {
-                partition: replace(committed, metadata=str(token), commit_time_ms=now_ms)
-                for partition, committed in request.offsets.items()
-            }
-            request = replace(request, offsets=offsets)
+            request = replace(request, offsets=self._numbered(request.offsets, token))
             if request.generation_id < 0 and self.world.peek(DescribeGroup(request.group_id)).members:
                 self._refused.add(token)
         self._waiting[token] = Waiting(request, answer)
         self.world.ask(request, token)
+        if isinstance(request, DeleteOffsets):
+            left = self.world.peek(FetchOffsets(request.group_id, None)).offsets
+            gone = [partition for partition in request.partitions if partition not in left]
+            self.oracle.offsets.removal_asked(request.group_id, gone, token)
+
+    def _verified(self, request: TransactionalCommit, answer: Answer, transaction: Transaction) -> None:
+        token = next(self._numbers)
+        request = replace(request, offsets=self._numbered(request.offsets, token))
+        self.oracle.offsets.committed_in(transaction, token)
+        self._waiting[token] = Waiting(request, answer)
+        self.world.ask(request, token)
+
+    def _numbered(self, offsets: Any, number: int) -> dict[TopicPartition, CommittedOffset]:
+        """Commits are numbered as they come in: what is durable must never be older than what was acked."""
+        now_ms, metadata = self.world.wall_clock_ms, str(number)
+        return {p: CommittedOffset(offset.offset, -1, metadata, now_ms) for p, offset in offsets.items()}
 
     def _replied(self, token: int, response: Any) -> None:
         waiting = self._waiting.pop(token, None)
@@ -221,30 +192,39 @@ class GroupSimulation:
             raise Violation(f"request {token} was answered twice: {response}")
         if token in self._refused and response == CommitResult(ErrorCode.none):
             raise Violation("a client from outside committed for a group that has members")
-        self.oracle.answered(waiting.request, response)
-        self.after(self._network_ms(), lambda: waiting.answer(response))
+        self.oracle.answered(waiting.request, response, token)
+        if waiting.is_local:
+            waiting.answer(response)
+        else:
+            self._answer_later(waiting.answer, response)
 
     def _run_until(self, end_ms: int) -> None:
+        world, agenda = self.world, self._agenda
         while True:
-            timer_ms = self.world.next_timer_ms()
-            event_ms = self._events[0][0] if self._events else None
-            at_ms = min((ms for ms in (timer_ms, event_ms) if ms is not None), default=end_ms)
-            if at_ms >= end_ms:
-                self.world.clock_ms = end_ms
-                return
-            self.world.clock_ms = at_ms
-            if at_ms == event_ms:
-                heapq.heappop(self._events)[2]()
+            timer_ms = world.next_timer_ms()
+            event_ms = agenda.next_ms()
+            if event_ms is not None and (timer_ms is None or event_ms <= timer_ms):
+                at_ms, is_timer = event_ms, False
+            elif timer_ms is not None:
+                at_ms, is_timer = timer_ms, True
             else:
-                self.world.fire_due()
-            if self.world.pending and not self._sync_is_scheduled:
-                self._sync_is_scheduled = True
-                self.after(self.random.randint(1, 40), self._sync)
+                at_ms = end_ms
+            if at_ms >= end_ms:
+                world.clock_ms = end_ms
+                return
+            world.clock_ms = at_ms
+            if is_timer:
+                self._fire()
+            else:
+                agenda.take()()
+            if world.unsynced and not self._sync_is_planned:
+                self._sync_is_planned = True
+                self.after(self.dice.between(1, 40), self._sync)
 
     def _sync(self) -> None:
-        self._sync_is_scheduled = False
-        while self.world.pending:
-            if not self.is_calm and self.random.random() < 0.03:
+        self._sync_is_planned = False
+        while self.world.unsynced:
+            if not self.is_calm and self.dice.chance(0.03):
                 self.world.fail()
             else:
                 self.world.sync(1)
@@ -254,45 +234,84 @@ class GroupSimulation:
             self._check_memory()
         self._connection_epoch += 1
         self._waiting.clear()
-        self.world.crash(durable=self.random.randint(0, len(self.world.pending)))
-        self.oracle.restarted(self.world.offsets)
+        self.world.crash(durable=self.dice.between(0, len(self.world.unsynced)))
+        self.oracle.offsets.check_stored(self.world.offsets)
+        self._desk.recover()
         for client in self.clients:
             client.lost_connection()
 
+    # Expiry.
+
+    def _fire(self) -> None:
+        if self.world.next_timer_key() != EXPIRY_TIMER:
+            self.world.fire_next()
+            return
+        before = {group_id: self._unexpired(group_id) for group_id in self.group_ids}
+        self.world.fire_next()
+        for group_id, (staying, going) in before.items():
+            left = self.world.peek(FetchOffsets(group_id, None)).offsets
+            if lost := [partition for partition in staying if partition not in left]:
+                raise Violation(f"{group_id}: {lost} have expired too early")
+            if kept := [partition for partition in going if partition in left]:
+                raise Violation(f"{group_id}: {kept} should have expired")
+            gone = [partition for partition in EVERY_PARTITION if partition not in left]
+            self.oracle.offsets.removal_asked(group_id, gone, next(self._numbers))
+
+    def _unexpired(self, group_id: str) -> tuple[list[TopicPartition], list[TopicPartition]]:
+        """The offsets that must not expire now, and those that must; some are in neither."""
+        group = self.world.peek(DescribeGroup(group_id))
+        offsets = self.world.peek(FetchOffsets(group_id, None)).offsets
+        unstable = self.world.peek(FetchOffsets(group_id, EVERY_PARTITION, require_stable=True)).unstable
+        staying, going = [], []
+        for partition, committed in offsets.items():
+            is_old = self.world.wall_clock_ms - committed.commit_time_ms >= RETENTION_MS
+            is_read = group.members and (group.group_state != "Stable" or partition[0] == TOPIC)
+            if not is_old or is_read or partition in unstable:
+                staying.append(partition)
+            elif group.members or not group.protocol_type:
+                going.append(partition)  # without members it depends on when the last one left
+        return staying, going
+
     # Trouble.
 
-    def _schedule_trouble(self) -> None:
-        kinds = [self._crash, self._jump_clock, self._commit_from_outside]
+    def _plan_trouble(self) -> None:
+        kinds = [
+            self._crash, self._crash, self._jump_clock, self._commit_from_outside, self._delete_offsets,
+            self._delete_group,
+        ]  # fmt: skip
         kinds += [client.trouble for client in self.clients] * 2
-        for _ in range(self.random.randint(3, 14)):
-            self.after(self.random.randint(0, TROUBLE_MS), self.random.choice(kinds))
+        for _ in range(self.dice.between(3, 12)):
+            self.after(self.dice.between(0, TROUBLE_MS), self.dice.choice(kinds))
 
     def _jump_clock(self) -> None:
-        self.world.wall_clock_skew_ms = self.random.randint(-HOUR_MS, HOUR_MS)
+        self.world.wall_clock_skew_ms = self.dice.between(-HOUR_MS, HOUR_MS)
 
     def _commit_from_outside(self) -> None:
-        group_id = self.random.choice(self.clients).group_id
-        partition = (TOPIC, self.random.randrange(PARTITIONS))
-        offsets = {partition: CommittedOffset(0, -1, "", 0)}
-        self.send(Commit(group_id, "", None, -1, offsets), lambda _: None)
+        offsets = {self.dice.choice(EVERY_PARTITION): CommittedOffset(0, -1, "", 0)}
+        self.send(Commit(self.dice.choice(self.group_ids), "", None, -1, offsets), lambda _: None)
 
-    def _network_ms(self) -> int:
-        if not self.is_calm and self.random.random() < 0.02:
-            return self.random.randint(500, 12_000)
-        return self.random.randint(1, 30)
+    def _delete_offsets(self) -> None:
+        partitions = [p for p in EVERY_PARTITION if p[0] == OTHER_TOPIC or self.dice.chance(0.2)]
+        self.send(DeleteOffsets(self.dice.choice(self.group_ids), partitions), lambda _: None)
 
-    def _new_client(self, group_id: str, number: int) -> "Client":
-        is_static = self.random.random() < 0.5
-        client = Client(self, group_id, f"{group_id}-{number}", f"i{number}" if is_static else None)
-        client.knows_kip_394 = self.random.random() < 0.7
-        client.knows_kip_814 = self.random.random() < 0.5
+    def _delete_group(self) -> None:
+        self.send(DeleteGroup(self.dice.choice(self.group_ids)), lambda _: None)
+
+    def _new_client(self, group_id: str, number: int) -> Client:
+        dice = self.dice
+        client = Client(self, group_id, f"{group_id}-{number}", f"i{number}" if dice.chance(0.5) else None)
+        if dice.chance(0.4):
+            client.producer_id, client.is_v2 = next(self._numbers), dice.chance(0.5)
+        client.knows_kip_394 = dice.chance(0.7)
+        client.knows_kip_447 = dice.chance(0.7)
+        client.knows_kip_814 = dice.chance(0.5)
         return client
 
     # What must hold in the end.
 
     def _problem(self) -> str | None:
         """Why the groups are not settled; None when they are."""
-        for group_id in {client.group_id for client in self.clients}:
+        for group_id in self.group_ids:
             alive = [c for c in self.clients if c.group_id == group_id and c.is_alive]
             described = self.world.peek(DescribeGroup(group_id))
             if len(described.members) != len(alive):
@@ -305,210 +324,25 @@ class GroupSimulation:
                 return f"{group_id}: clients are in generations {[c.generation_id for c in alive]}"
             if sorted(p for c in alive for p in c.owned) != list(range(PARTITIONS)):
                 return f"{group_id}: clients own {[c.owned for c in alive]}"
+        if not self._desk.is_idle:
+            return "transactions are open"
         return None if self.world.is_settled() else "there is something left to store"
 
     def _check_settled(self) -> None:
         self._check_memory()
+        self.oracle.offsets.check_stored(self.world.offsets)
+        if self.world.pending_offsets:
+            raise Violation(f"all transactions have ended, and there is left {self.world.pending_offsets}")
         late = [w.request for w in self._waiting.values() if not isinstance(w.request, Heartbeat | Commit)]
         if late:
             raise Violation(f"never answered: {late}")
 
     def _check_memory(self) -> None:
-        for client in self.clients:
-            found = self.world.peek(FetchOffsets(client.group_id, None)).offsets
-            if found != self.world.offsets.get(client.group_id, {}):
-                raise Violation(f"{client.group_id}: what is in memory is not what is stored")
-
-
-@dataclass(slots=True)
-class Client:
-    """A consumer: joins, fetches its assignment, heartbeats and commits. It trusts what it was told last."""
-
-    sim: GroupSimulation
-    group_id: str
-    name: str
-    instance_id: str | None
-    knows_kip_394: bool = True
-    knows_kip_814: bool = True
-    step: str = "dead"
-    member_id: str = ""
-    generation_id: int = -1
-    owned: list[int] = field(default_factory=list)
-    life: int = 0
-    """Counts the processes that have been this client; what one of them waited for is not for the next."""
-    attempt: int = 0
-    paused_until_ms: int = 0
-    positions: dict[int, int] = field(default_factory=dict)
-
-    @property
-    def is_alive(self) -> bool:
-        return self.step != "dead"
-
-    @property
-    def is_stable(self) -> bool:
-        return self.step == "stable"
-
-    def start(self) -> None:
-        if self.is_alive:
-            return
-        self.life += 1
-        self.member_id, self.generation_id, self.owned = "", -1, []
-        self._join()
-        self._beat(self.life)
-        self._commit(self.life)
-
-    def trouble(self) -> None:
-        """Something happens to this client."""
-        if not self.is_alive:
-            self.start()
-            return
-        match self.sim.random.choice(["pause", "kill", "leave", "twin", "rejoin"]):
-            case "pause":
-                self.paused_until_ms = self.sim.world.clock_ms + self.sim.random.randint(1_000, 20_000)
-            case "kill":
-                self._die(restart=self.sim.random.random() < 0.7)
-            case "leave":
-                self.sim.send(
-                    Leave(self.group_id, (LeavingMember(self.member_id, self.instance_id),)), _ignore
-                )
-                self._die(restart=self.sim.random.random() < 0.7)
-            case "twin" if self.instance_id is not None:
-                twin = replace(self, name=self.name + "'", step="dead", life=0)
-                self.sim.clients.append(twin)
-                twin.start()
-            case _:
-                self._join()
-
-    def calm_down(self) -> None:
-        self.paused_until_ms = 0
-
-    def lost_connection(self) -> None:
-        if self.step in ("joining", "syncing"):
-            self._retry()
-
-    def _die(self, *, restart: bool) -> None:
-        self.step = "dead"
-        self.life += 1
-        self.attempt += 1
-        if restart:
-            self.sim.after(self.sim.random.randint(0, 10_000), self.start)
-
-    def _ask(self, request: Request, answer: Answer) -> None:
-        """Send, and hear the answer when not paused, if still the same process on the same try."""
-        life, attempt = self.life, self.attempt
-
-        def hear(result: Any) -> None:
-            pause_ms = self.paused_until_ms - self.sim.world.clock_ms
-            if pause_ms > 0:
-                self.sim.after(pause_ms, lambda: hear(result))
-            elif (life, attempt) == (self.life, self.attempt):
-                answer(result)
-
-        self.sim.send(request, hear)
-
-    def _join(self) -> None:
-        self.step = "joining"
-        self.attempt += 1
-        attempt = self.attempt
-        request = Join(
-            group_id=self.group_id,
-            member_id=self.member_id,
-            group_instance_id=self.instance_id,
-            client_id=self.name,
-            client_host="/h",
-            session_timeout_ms=SESSION_MS,
-            rebalance_timeout_ms=REBALANCE_MS,
-            protocol_type="consumer",
-            protocols=(Protocol("range", b""),),
-            new_member_id=f"{self.name}#{next(self.sim.numbers)}",
-            require_known_member_id=self.knows_kip_394,
-            supports_skip_assignment=self.knows_kip_814,
-        )
-        self._ask(request, self._joined)
-        self.sim.after(20_000, lambda: self._retry() if self.attempt == attempt else None)
-
-    def _joined(self, result: Any) -> None:
-        if self._is_error(result):
-            return
-        self.member_id, self.generation_id = result.member_id, result.generation_id
-        assignments = {}
-        if result.leader == result.member_id and not result.skip_assignment:
-            ids = sorted(member.member_id for member in result.members)
-            assignments = {
-                member_id: bytes(range(n, PARTITIONS, len(ids))) for n, member_id in enumerate(ids)
-            }
-        self.step = "syncing"
-        sync = Sync(
-            self.group_id, self.member_id, self.instance_id, self.generation_id, None, None, assignments
-        )
-        self._ask(sync, self._synced)
-
-    def _synced(self, result: Any) -> None:
-        if self._is_error(result):
-            return
-        self.owned = list(result.assignment)
-        partitions = [(TOPIC, p) for p in self.owned]
-        self.step = "stable"
-        self.attempt += 1
-        self._ask(FetchOffsets(self.group_id, partitions), self._fetched)
-
-    def _fetched(self, result: FetchOffsetsResult | str) -> None:
-        if isinstance(result, FetchOffsetsResult):
-            self.positions = {
-                partition: committed.offset for (_, partition), committed in result.offsets.items()
-            }
-
-    def _is_error(self, result: Any) -> bool:
-        """Do what a consumer does about an error."""
-        error = ErrorCode.coordinator_not_available if result is NOT_STORED else result.error_code
-        match error:
-            case ErrorCode.none:
-                return False
-            case ErrorCode.member_id_required:
-                self.member_id = result.member_id
-                self._join()
-            case ErrorCode.unknown_member_id | ErrorCode.illegal_generation:
-                self.member_id = ""
-                self._retry()
-            case ErrorCode.fenced_instance_id:
-                self._die(restart=False)
-            case _:
-                self._retry()
-        return True
-
-    def _retry(self) -> None:
-        self.step = "joining"
-        self.attempt += 1
-        attempt = self.attempt
-        delay_ms = self.sim.random.randint(50, 500)
-        self.sim.after(delay_ms, lambda: self._join() if self.attempt == attempt else None)
-
-    def _beat(self, life: int) -> None:
-        self._repeat(life, 2_000, self._beat)
-        if self.is_stable and self._is_awake():
-            beat = Heartbeat(self.group_id, self.member_id, self.instance_id, self.generation_id)
-            self._ask(beat, lambda result: self._is_error(result) and None)
-
-    def _commit(self, life: int) -> None:
-        """Also while it rejoins, for what it had: consumers do, when partitions are revoked."""
-        self._repeat(life, 2_500, self._commit)
-        if not self.owned or self.step == "syncing" or not self._is_awake():
-            return
-        partition = self.sim.random.choice(self.owned)
-        offset = self.positions.get(partition, 0) + self.sim.random.randint(0, 5)
-        self.positions[partition] = offset
-        offsets = {(TOPIC, partition): CommittedOffset(offset, -1, "", 0)}
-        self._ask(
-            Commit(self.group_id, self.member_id, self.instance_id, self.generation_id, offsets), _ignore
-        )
-
-    def _repeat(self, life: int, interval_ms: int, action: Callable[[int], None]) -> None:
-        delay_ms = self.sim.random.randint(interval_ms // 2, interval_ms)
-        self.sim.after(delay_ms, lambda: action(life) if self.life == life else None)
-
-    def _is_awake(self) -> bool:
-        return self.paused_until_ms <= self.sim.world.clock_ms
-
-
-def _ignore(_: Any) -> None:
-    pass
+        for group_id in self.group_ids:
+            found = self.world.peek(FetchOffsets(group_id, None)).offsets
+            if found != self.world.offsets.get(group_id, {}):
+                raise Violation(f"{group_id}: what is in memory is not what is stored")
+            asked = FetchOffsets(group_id, EVERY_PARTITION, require_stable=True)
+            stored = self.world.pending_offsets.get(group_id, {}).values()
+            if set(self.world.peek(asked).unstable) != {p for _, offsets in stored for p in offsets}:
+                raise Violation(f"{group_id}: what is pending in memory is not what is stored")

@@ -4,20 +4,28 @@ It does what `broker.server.coordinators.GroupShell` does, but under the test's 
 durable before `sync`, and `crash` loses what is not.
 """
 
+import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
+from support.simulation import Violation
+
+from broker.coordinator.consumer_messages import TopicsChanged
 from broker.coordinator.effects import CancelTimer, Effect, Reply, SetTimer, Store, TimerKey
 from broker.coordinator.group_coordinator import CoordinatorSettings, GroupCoordinator
 from broker.coordinator.messages import Request
 from broker.coordinator.records import (
     CommittedOffset,
+    PendingOffsets,
+    StoredGroup,
     TopicPartition,
     decode_group_record,
     encode_group_record,
 )
+from broker.coordinator.topics import TopicMetadata
 
 NOT_STORED = "not stored"
 """The answer to a request whose changes could not be stored."""
@@ -26,7 +34,7 @@ _START_MS = 1_700_000_000_000
 
 
 @dataclass(slots=True)
-class PendingStore:
+class UnsyncedStore:
     """A store that is not durable yet, and the replies that wait for it."""
 
     store: Store
@@ -51,13 +59,20 @@ class GroupWorld:
         self.wall_clock_skew_ms = 0
         self.records: dict[str, bytes] = {}
         self.offsets: dict[str, dict[TopicPartition, CommittedOffset]] = {}
-        self.pending: deque[PendingStore] = deque()
-        self.timers: dict[TimerKey, int] = {}
-        self._settings = settings
+        self.pending_offsets: dict[str, dict[int, tuple[int, dict[TopicPartition, CommittedOffset]]]] = {}
+        """By group and producer id: the producer's epoch, and its offsets."""
+        self.unsynced: deque[UnsyncedStore] = deque()
+        self.topics: dict[str, TopicMetadata] = {}
+        """What a coordinator is told of topics when it starts; whoever changes it tells the running one."""
+        self._timers: dict[TimerKey, tuple[int, int]] = {}
+        """When each is due, and its number; older entries for it in the heap are void."""
+        self._timer_heap: list[tuple[int, int, TimerKey]] = []
+        self._timer_numbers = count()
+        self.settings = settings
+        """Of the coordinator, from its next start on."""
         self._on_reply = on_reply
         self._holds_replies = holds_replies
         self._on_delete = on_delete
-        self._failed: set[str] = set()
         self._start()
 
     @property
@@ -66,10 +81,7 @@ class GroupWorld:
 
     def ask(self, request: Request, token: int) -> None:
         """Hand a request to the coordinator. The answer may come before this returns."""
-        if getattr(request, "group_id", None) in self._failed:
-            self._on_reply(token, NOT_STORED)
-        else:
-            self._perform(self.coordinator.on_request(request, token, self.wall_clock_ms))
+        self._perform(self.coordinator.on_request(request, token, self.wall_clock_ms))
 
     def peek(self, request: Request) -> Any:
         """The answer to a question, as the coordinator has it in memory now."""
@@ -78,59 +90,82 @@ class GroupWorld:
         return reply.response
 
     def next_timer_ms(self) -> int | None:
-        return min(self.timers.values(), default=None)
+        heap = self._timer_heap
+        while heap:
+            at_ms, number, key = heap[0]
+            if self._timers.get(key) == (at_ms, number):
+                return at_ms
+            heapq.heappop(heap)
+        return None
 
-    def fire_due(self) -> None:
-        """Fire the timers that are due by `clock_ms`, in their order."""
-        while due := [(at, key) for key, at in self.timers.items() if at <= self.clock_ms]:
-            _, key = min(due, key=lambda item: item[0])
-            del self.timers[key]
-            self._perform(self.coordinator.on_timer(key, self.wall_clock_ms))
+    def next_timer_key(self) -> TimerKey:
+        """Which timer that is."""
+        return self._timer_heap[0][2]
 
-    def sync(self, count: int | None = None) -> None:
-        """Make the next `count` stores (or all) durable, and give the answers that waited."""
-        for _ in range(len(self.pending) if count is None else count):
-            done = self.pending.popleft()
+    def fire_next(self) -> TimerKey:
+        """Let the first timer run out; `next_timer_ms` has said when that is."""
+        key = heapq.heappop(self._timer_heap)[2]
+        del self._timers[key]
+        self._perform(self.coordinator.on_timer(key, self.wall_clock_ms))
+        return key
+
+    def pass_time(self, time_ms: int) -> None:
+        """The clock moves on, timers run out, and the disk is quick."""
+        end_ms = self.clock_ms + time_ms
+        while (at_ms := self.next_timer_ms()) is not None and at_ms <= end_ms:
+            self.clock_ms = at_ms
+            self.fire_next()
+            self.sync()
+        self.clock_ms = end_ms
+
+    def sync(self, stores: int | None = None) -> None:
+        """Make the next stores (or all) durable, and give the answers that waited."""
+        for _ in range(len(self.unsynced) if stores is None else stores):
+            done = self.unsynced.popleft()
             self._apply(done.store)
             for reply in done.replies:
                 self._on_reply(reply.reply_to, reply.response)
-            self._reload_if_failed(done.store.group_id)
 
     def fail(self) -> None:
-        """The next store fails."""
-        lost = self.pending.popleft()
-        self._failed.add(lost.store.group_id)
-        for reply in lost.replies:
+        """The next store fails, and with it what its group has stored since, for that builds on it."""
+        group_id = self.unsynced[0].store.group_id
+        lost = [unsynced for unsynced in self.unsynced if unsynced.store.group_id == group_id]
+        self.unsynced = deque(u for u in self.unsynced if u.store.group_id != group_id)
+        for reply in [reply for unsynced in lost for reply in unsynced.replies]:
             self._on_reply(reply.reply_to, NOT_STORED)
-        self._reload_if_failed(lost.store.group_id)
+        self._perform(self.coordinator.reload(group_id, self._stored(group_id), self.wall_clock_ms))
 
     def is_settled(self) -> bool:
         """Whether what is in memory should be what is durable."""
-        return not self.pending and not self._failed
+        return not self.unsynced
 
     def crash(self, durable: int = 0) -> None:
         """Stop and start again. The first `durable` of the pending stores made it, without an answer."""
-        for done in list(self.pending)[:durable]:
+        for done in list(self.unsynced)[:durable]:
             self._apply(done.store)
-        self.pending.clear()
-        self.timers.clear()
-        self._failed.clear()
+        self.unsynced.clear()
+        self._timers.clear()
+        self._timer_heap.clear()
         self._start()
 
     def _start(self) -> None:
-        self.coordinator = GroupCoordinator(self._settings)
-        records = {group_id: decode_group_record(document) for group_id, document in self.records.items()}
-        offsets = {group_id: dict(of_group) for group_id, of_group in self.offsets.items()}
-        self._perform(self.coordinator.load(records, offsets, self.wall_clock_ms))
+        self.coordinator = GroupCoordinator(self.settings)
+        if self.topics:
+            self.peek(TopicsChanged(put=list(self.topics.values())))
+        group_ids = self.records.keys() | self.offsets.keys() | self.pending_offsets.keys()
+        stored = {group_id: self._stored(group_id) for group_id in sorted(group_ids)}
+        self._perform(self.coordinator.load(stored, self.wall_clock_ms))
 
-    def _reload_if_failed(self, group_id: str) -> None:
-        if group_id not in self._failed or any(p.store.group_id == group_id for p in self.pending):
-            return
-        self._failed.remove(group_id)
+    def _stored(self, group_id: str) -> StoredGroup:
         document = self.records.get(group_id)
-        record = None if document is None else decode_group_record(document)
-        offsets = dict(self.offsets.get(group_id, {}))
-        self._perform(self.coordinator.reload(group_id, record, offsets, self.wall_clock_ms))
+        return StoredGroup(
+            record=None if document is None else decode_group_record(document),
+            offsets=dict(self.offsets.get(group_id, {})),
+            pending=[
+                PendingOffsets(producer_id, epoch, dict(offsets))
+                for producer_id, (epoch, offsets) in self.pending_offsets.get(group_id, {}).items()
+            ],
+        )
 
     def _perform(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -138,14 +173,16 @@ class GroupWorld:
                 case Reply():
                     self._reply(effect)
                 case Store():
-                    self.pending.append(PendingStore(effect))
+                    self.unsynced.append(UnsyncedStore(effect))
                 case SetTimer():
-                    self.timers[effect.key] = self.clock_ms + effect.delay_ms
+                    due = (self.clock_ms + effect.delay_ms, next(self._timer_numbers))
+                    self._timers[effect.key] = due
+                    heapq.heappush(self._timer_heap, (*due, effect.key))
                 case CancelTimer():
-                    self.timers.pop(effect.key, None)
+                    self._timers.pop(effect.key, None)
 
     def _reply(self, reply: Reply) -> None:
-        behind = [p for p in self.pending if p.store.group_id == reply.group_id]
+        behind = [p for p in self.unsynced if p.store.group_id == reply.owner]
         if behind and self._holds_replies:
             behind[-1].replies.append(reply)
         else:
@@ -156,6 +193,7 @@ class GroupWorld:
         if store.deleted:
             self.records.pop(store.group_id, None)
             offsets.clear()
+            self.pending_offsets.pop(store.group_id, None)
             self._on_delete(store.group_id)
         if store.record is not None:
             self.records[store.group_id] = encode_group_record(store.record)
@@ -164,3 +202,20 @@ class GroupWorld:
             offsets.pop(partition, None)
         if not offsets:
             del self.offsets[store.group_id]
+        self._apply_pending(store)
+
+    def _apply_pending(self, store: Store) -> None:
+        of_group = self.pending_offsets.setdefault(store.group_id, {})
+        for producer_id, partition in store.delete_pending:
+            _, offsets = of_group.get(producer_id, (0, {}))
+            if offsets.pop(partition, None) is None:
+                raise Violation(f"{store.group_id}: {partition} of {producer_id} is not pending: {store}")
+            if not offsets:
+                del of_group[producer_id]
+        if (put := store.put_pending) is not None:
+            epoch, offsets = of_group.setdefault(put.producer_id, (put.producer_epoch, {}))
+            if epoch != put.producer_epoch:
+                raise Violation(f"{store.group_id}: two epochs of a producer are pending: {store}")
+            offsets.update(put.offsets)
+        if not of_group:
+            del self.pending_offsets[store.group_id]

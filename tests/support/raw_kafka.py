@@ -125,6 +125,7 @@ def fetch(
     partition_max_bytes: int = 1 << 30,
     session: tuple[int, int] = (0, -1),
     leader_epoch: int = -1,
+    committed: bool = False,
 ) -> Any:
     """kio's response. `offsets` by partition; without a topic nothing is named (a session goes on)."""
     classes = request_classes(1, version)
@@ -149,7 +150,7 @@ def fetch(
         max_wait=datetime.timedelta(milliseconds=max_wait_ms),
         min_bytes=min_bytes,
         max_bytes=max_bytes,
-        isolation_level=0,
+        isolation_level=int(committed),
         topics=topics,
         **fields,
     )

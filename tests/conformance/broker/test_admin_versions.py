@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kio.schema.describe_topic_partitions.v0.request import Cursor
 from kio.schema.errors import ErrorCode
 from support.kafka_wire import Wire
 
@@ -170,7 +171,8 @@ class TestCreateTopics:
              "Replication factor must be larger than 0, or -1 to use the default value."),
             ({"replication_factor": 2}, ErrorCode.invalid_replication_factor,
              "Unable to replicate the partition 2 time(s): The target replication factor of 2 cannot be "
-             "reached because only 1 broker(s) are registered."),
+             "reached because only 1 broker(s) are registered or some brokers have all their log "
+             "directories cordoned."),
             ({"num_partitions": 10_001}, ErrorCode.policy_violation,
              "Excessively large number of partitions per request."),
             ({"configs": config("retention.ms", "x")}, ErrorCode.invalid_config,
@@ -356,13 +358,70 @@ class TestDescribeConfigs:
             (2, "a b", ErrorCode.invalid_topic_exception),
             (4, "7", ErrorCode.invalid_request),
             (4, "x", ErrorCode.invalid_request),
-            (8, "1", ErrorCode.invalid_request),
+            (8, "7", ErrorCode.invalid_request),
+            (8, "", ErrorCode.invalid_request),
+            (16, "metrics", ErrorCode.invalid_request),
+            (32, "", ErrorCode.invalid_request),
+            (99, "1", ErrorCode.invalid_request),
         ],
     )
     def test_what_is_not_there(self, wire: Wire, kind: int, name: str, error: ErrorCode) -> None:
         resource = {"resource_type": kind, "resource_name": name, "configuration_keys": None}
         (found,) = wire.ask(DESCRIBE_CONFIGS, 4, resources=[resource]).results
         assert (found.error_code, found.configs) == (error, ())
+
+
+class TestDescribeTopicPartitions:
+    @staticmethod
+    def pages(wire: Wire, names: list[str], limit: int) -> list[tuple[list[tuple[str, list[int]]], Any]]:
+        """Names and partitions of each page, and where the next one begins."""
+        cursor, found = None, []
+        while True:
+            topics = [{"name": name} for name in names]
+            page = wire.ask(75, 0, topics=topics, response_partition_limit=limit, cursor=cursor)
+            content = [(t.name, [p.partition_index for p in t.partitions]) for t in page.topics]
+            found.append((content, page.next_cursor))
+            if (cursor := page.next_cursor) is None:
+                return found
+
+    def test_in_pages(self, wire: Wire, kafka_topic: str) -> None:
+        a, b = f"{kafka_topic}-a", f"{kafka_topic}-b"
+        create(wire, b, num_partitions=2)
+        create(wire, a, num_partitions=3)
+        assert self.pages(wire, [b, a], 2000) == [([(a, [0, 1, 2]), (b, [0, 1])], None)]
+        contents, cursors = zip(*self.pages(wire, [b, a], 2), strict=True)
+        assert contents == ([(a, [0, 1])], [(a, [2]), (b, [0])], [(b, [1])])
+        assert [(c.topic_name, c.partition_index) for c in cursors[:-1]] == [(a, 2), (b, 1)]
+        # A page that ends with a topic names the next one.
+        assert self.pages(wire, [a, b], 3)[0][1].topic_name == b
+        assert self.pages(wire, [a, b], 0)[0][0] == [(a, [0])]
+
+    def test_one_topic_in_full_and_one_that_is_missing(self, wire: Wire, kafka_topic: str) -> None:
+        created = create(wire, kafka_topic)
+        names = [{"name": kafka_topic}, {"name": "a b"}, {"name": kafka_topic + "-x"}]
+        found, *missing = wire.ask(75, 0, topics=names, response_partition_limit=10, cursor=None).topics
+        assert (found.name, found.topic_id, found.is_internal) == (kafka_topic, created.topic_id, False)
+        assert found.topic_authorized_operations == 3576
+        (p,) = found.partitions
+        assert (p.error_code, p.leader_id, p.leader_epoch) == (ErrorCode.none, 1, 0)
+        assert (p.replica_nodes, p.isr_nodes, p.offline_replicas) == ((1,), (1,), ())
+        assert (p.eligible_leader_replicas, p.last_known_elr) == ((), ())
+        assert [(t.name, t.error_code) for t in missing] == [
+            ("a b", ErrorCode.invalid_topic_exception),
+            (kafka_topic + "-x", ErrorCode.unknown_topic_or_partition),
+        ]
+
+    def test_all_topics(self, wire: Wire, kafka_topic: str) -> None:
+        create(wire, kafka_topic)
+        assert kafka_topic in [name for content, _ in self.pages(wire, [], 7) for name, _ in content]
+
+    def test_a_page_cannot_begin_before_the_first_partition(self, wire: Wire, kafka_topic: str) -> None:
+        create(wire, kafka_topic)
+        cursor = Cursor(topic_name=kafka_topic, partition_index=-1)
+        (refused,) = wire.ask(
+            75, 0, topics=[{"name": kafka_topic}], response_partition_limit=1, cursor=cursor
+        ).topics
+        assert (refused.name, refused.error_code) == (kafka_topic, ErrorCode.invalid_request)
 
 
 @pytest.mark.parametrize("version", range(3))

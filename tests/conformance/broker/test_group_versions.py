@@ -76,6 +76,12 @@ def test_sync_group(wire: Wire, group: str, version: int) -> None:
     assert (synced.error_code, synced.assignment) == (ErrorCode.none, b"yours")
     if version >= 5:
         assert (synced.protocol_type, synced.protocol_name) == ("consumer", "range")
+        for wrong in ({"protocol_type": None}, {"protocol_name": None}, {"protocol_name": "other"}):
+            right = {"protocol_type": "consumer", "protocol_name": "range"}
+            refused = wire.ask(
+                SYNC, version, group_id=group, generation_id=1, member_id=joined.member_id, **right | wrong
+            )
+            assert refused.error_code is ErrorCode.inconsistent_group_protocol
 
 
 @pytest.mark.parametrize("version", range(5))
@@ -153,7 +159,18 @@ def test_describe_groups(wire: Wire, group: str, version: int) -> None:
     assert (member.member_metadata, member.member_assignment) == (b"what I read", b"yours")
     if version >= 3:
         assert described[0].authorized_operations == 3400
+    wire.ask(JOIN, 3, group_id=group, session_timeout=10_000, rebalance_timeout=10_000,
+        member_id=joined.member_id, protocol_type="consumer",
+        protocols=[{"name": "range", "metadata": b"more"}],
+    )  # fmt: skip
+    (rebalancing,) = wire.ask(DESCRIBE_GROUPS, version, groups=[group]).groups
+    (member,) = rebalancing.members
+    assert (rebalancing.group_state, rebalancing.protocol_data) == ("CompletingRebalance", "")
+    assert (member.member_metadata, member.member_assignment) == (b"", b"yours")  # the last one it had
     assert described[1].group_state == "Dead"
+    if version >= 3:
+        is_error = described[1].error_code is not ErrorCode.none
+        assert described[1].authorized_operations == (-(2**31) if is_error else 3400)
     assert described[1].error_code is (ErrorCode.none if version < 6 else ErrorCode.group_id_not_found)
 
 
@@ -175,11 +192,12 @@ def test_delete_groups(wire: Wire, group: str, version: int, topic_id: uuid.UUID
     assert commit(wire, 10, group, topic_id=topic_id) == [ErrorCode.none]
     busy = group + "-busy"
     join(wire, 3, busy)
-    results = wire.ask(DELETE_GROUPS, version, groups_names=[group, busy, "nobody"]).results
+    results = wire.ask(DELETE_GROUPS, version, groups_names=[group, busy, "nobody", ""]).results
     assert {r.group_id: r.error_code for r in results} == {
         group: ErrorCode.none,
         busy: ErrorCode.non_empty_group,
         "nobody": ErrorCode.group_id_not_found,
+        "": ErrorCode.group_id_not_found,
     }
 
 
@@ -215,6 +233,10 @@ def test_offset_commit(wire: Wire, group: str, kafka_topic: str, topic_id: uuid.
     unknown = ErrorCode.unknown_topic_or_partition if version < 10 else ErrorCode.unknown_topic_id
     assert commit(wire, version, group, name="nowhere", topic_id=uuid.uuid4()) == [unknown]
     assert commit(wire, version, group, metadata="x" * 4097, **topic) == [ErrorCode.offset_metadata_too_large]
+    assert commit(wire, version, group, metadata="ü" * 4096, **topic) == [ErrorCode.none]  # not its bytes
+    assert commit(wire, version, group, metadata="\N{GRINNING FACE}" * 2049, **topic) == [
+        ErrorCode.offset_metadata_too_large
+    ]
     foreign = {"generation_id_or_member_epoch": 3, "member_id": "x"}
     missing = ErrorCode.illegal_generation if version < 9 else ErrorCode.group_id_not_found
     assert commit(wire, version, group + "-not", **topic, **foreign) == [missing]
@@ -263,6 +285,7 @@ def test_offset_delete(wire: Wire, group: str, kafka_topic: str, topic_id: uuid.
     assert [p.error_code for p in topic.partitions] == [ErrorCode.none, ErrorCode.unknown_topic_or_partition]
     assert fetch(wire, 9, group, None) == (ErrorCode.none, ())
     assert wire.ask(OFFSET_DELETE, 0, group_id="nobody", topics=[]).error_code is ErrorCode.group_id_not_found
+    assert wire.ask(OFFSET_DELETE, 0, group_id="", topics=[]).error_code is ErrorCode.invalid_group_id
 
 
 def test_offsets_go_with_their_topic(wire: Wire, group: str, kafka_topic: str, topic_id: uuid.UUID) -> None:

@@ -1,22 +1,28 @@
 """Consumer groups of librdkafka and aiokafka: rebalances, commits, and kills of the broker."""
 
 import asyncio
-import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from confluent_kafka import Consumer, ConsumerGroupState, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Consumer, ConsumerGroupState
+from confluent_kafka.admin import AdminClient
+from support.group_members import (
+    CLASSIC,
+    DEADLINE_S,
+    PARTITIONS,
+    committed,
+    fill,
+    member,
+    partitions,
+    poll_until,
+)
 
 from connect.testing.millstream import Broker
 
-DEADLINE_S = 30
-PARTITIONS = 4
 QUICK = {"group.min.session.timeout.ms": "500"}
 
 
@@ -25,59 +31,9 @@ def group() -> str:
     return f"group-{uuid.uuid4().hex[:12]}"
 
 
-def fill(broker: Broker, topic: str, count: int = 100) -> None:
-    """Create the topic if need be, and write `count` records round robin to its partitions."""
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
-    created = admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic]
-    if created.exception() is not None:
-        assert "TOPIC_ALREADY_EXISTS" in str(created.exception())
-    producer = Producer({"bootstrap.servers": broker.bootstrap, "acks": "all"})
-    for n in range(count):
-        producer.produce(topic, str(n).encode(), partition=n % PARTITIONS)
-    assert producer.flush(DEADLINE_S) == 0
-
-
-@contextmanager
-def consumer(
-    broker: Broker, group: str, topic: str, revoked: list[Any] | None = None, **config: Any
-) -> Iterator[Consumer]:
-    """A member of the group. Partitions that are taken from it go to `revoked`."""
-    settings = {
-        "bootstrap.servers": broker.bootstrap,
-        "group.id": group,
-        "auto.offset.reset": "earliest",
-        "enable.auto.commit": False,
-        "heartbeat.interval.ms": 100,
-        "reconnect.backoff.max.ms": 200,
-    }
-    client = Consumer(settings | {name.replace("_", "."): value for name, value in config.items()})
-    client.subscribe([topic], on_revoke=lambda _, gone: None if revoked is None else revoked.extend(gone))
-    try:
-        yield client
-    finally:
-        client.close()
-
-
-def poll_until(
-    consumers: Iterable[Consumer], is_done: Callable[[], bool], seen: list[int] | None = None
-) -> None:
-    """Poll all in turn; record values go to `seen`, errors are the client's to retry."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not is_done():
-        assert time.monotonic() < deadline, "this takes too long"
-        for client in consumers:
-            for record in client.consume(100, 0.02):
-                if record.error() is None and seen is not None:
-                    seen.append(int(record.value()))
-
-
-def partitions(client: Consumer) -> list[int]:
-    return sorted(p.partition for p in client.assignment())
-
-
-def committed(client: Consumer, topic: str) -> list[int]:
-    asked = [TopicPartition(topic, n) for n in range(PARTITIONS)]
-    return [p.offset for p in client.committed(asked, timeout=DEADLINE_S)]
+def consumer(*args: Any, **config: Any) -> AbstractContextManager[Consumer]:
+    """A member by the classic protocol."""
+    return member(*args, **CLASSIC | config)
 
 
 @pytest.mark.parametrize("strategy", ["range", "cooperative-sticky"])

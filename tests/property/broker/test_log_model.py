@@ -1,52 +1,34 @@
 """The log against a model: whatever is appended, read, reopened, killed and torn, in any order."""
 
 import os
-import shutil
-import tempfile
-import uuid
-from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 from support.batches import make_batch
+from support.log_machine import LogMachine
 
 from broker.log.config import LogConfig
-from broker.log.manager import LogManager
-from broker.log.partition_log import PartitionLog
 from broker.log.timestamps import find_by_timestamp
 from broker.wire.batch import BatchHeader
 
-TOPIC_ID = uuid.UUID(int=1)
 
-
-class LogMachine(RuleBasedStateMachine):
+class BatchMachine(LogMachine):
     """`batches` is the model: base offset, last offset, timestamp and bytes of each batch."""
 
     @initialize(
         segment_bytes=st.integers(150, 3000), index_interval_bytes=st.sampled_from([0, 100, 500, 4096])
     )
     def begin(self, segment_bytes: int, index_interval_bytes: int) -> None:
-        self.directory = Path(tempfile.mkdtemp())
-        self.config = LogConfig(
-            segment_bytes=segment_bytes, index_interval_bytes=index_interval_bytes, retention_bytes=2000
-        )
         self.batches: list[tuple[int, int, int, bytes]] = []
         self.start = 0
-        self.synced = 0
         self.sequence = 0
         self.timestamp = 1000
-        self.open()
-
-    def teardown(self) -> None:
-        if hasattr(self, "directory"):
-            shutil.rmtree(self.directory)
-
-    def open(self) -> None:
-        self.manager = LogManager(self.directory)
-        self.log: PartitionLog = self.manager.create("t", TOPIC_ID, 0, self.config)
-        self.manager.finish_start()
-        assert self.log.failure is None
+        self.begin_with(
+            LogConfig(
+                segment_bytes=segment_bytes, index_interval_bytes=index_interval_bytes, retention_bytes=2000
+            )
+        )
 
     @property
     def end(self) -> int:
@@ -98,24 +80,6 @@ class LogMachine(RuleBasedStateMachine):
         expected = next(((time, base) for base, _, time, _ in self.batches if time >= wanted), None)
         assert find_by_timestamp(self.log, wanted) == expected
 
-    @rule()
-    def sync(self) -> None:
-        job = self.log.begin_sync()
-        job.run(set())
-        self.log.finish_sync(job)
-        self.manager.write_checkpoint(self.manager.recovery_points())
-        self.synced = self.end
-
-    @rule()
-    def restart(self) -> None:
-        self.manager.close()
-        self.open()
-        self.synced = self.end
-
-    @rule()
-    def kill(self) -> None:
-        self.open()
-
     @rule(data=st.data())
     def lose_power(self, data: st.DataObject) -> None:
         """What was not synced may be there, or not, or in part; what was synced is there."""
@@ -160,5 +124,5 @@ class LogMachine(RuleBasedStateMachine):
             assert self.log.recovery_point <= self.end
 
 
-LogMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-TestLog = LogMachine.TestCase
+BatchMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestLog = BatchMachine.TestCase

@@ -64,6 +64,8 @@ def test_unknown_settings_are_warned_about_with_the_nearest_name() -> None:
         ("listeners", "localhost:9092"),
         ("listeners", "PLAINTEXT://h:70000"),
         ("log.message.timestamp.type", "Now"),
+        ("group.consumer.assignors", "uniform,mine"),
+        ("group.consumer.migration.policy", "sometimes"),
     ],
 )
 def test_a_bad_setting_is_named_with_its_value(name: str, value: str) -> None:
@@ -80,6 +82,10 @@ def test_a_bad_setting_is_named_with_its_value(name: str, value: str) -> None:
         {"listeners": "PLAINTEXT://h:1,PLAINTEXT://h:2"},
         {"advertised.listeners": "OTHER://h:1"},
         {"group.min.session.timeout.ms": "9", "group.max.session.timeout.ms": "8"},
+        {"group.consumer.session.timeout.ms": "44999"},
+        {"group.consumer.heartbeat.interval.ms": "15001"},
+        {"group.consumer.assignment.interval.ms": "15001"},
+        {"group.consumer.session.timeout.ms": "5000", "group.consumer.min.session.timeout.ms": "1"},
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(properties: dict[str, str]) -> None:

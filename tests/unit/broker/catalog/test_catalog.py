@@ -13,7 +13,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from broker.catalog import Catalog, CatalogError, CatalogWriteError, GroupChanges, OffsetRow, Topic, schema
+from broker.catalog import (
+    Catalog,
+    CatalogError,
+    CatalogWriteError,
+    GroupChanges,
+    GroupRows,
+    OffsetRow,
+    PendingOffsetRow,
+    Topic,
+    schema,
+)
 
 KILLED_WRITER = """
 import asyncio, sys, uuid
@@ -85,6 +95,12 @@ def offset(group: str, name: str, partition: int, value: int) -> OffsetRow:
     return OffsetRow(group, name, partition, value, 2, "ünï", 1000, None)
 
 
+def pending(
+    group: str, producer_id: int, name: str, partition: int, *, producer_epoch: int = 3
+) -> PendingOffsetRow:
+    return PendingOffsetRow(group, producer_id, name, partition, producer_epoch, 5, 2, "ünï", 1000, None)
+
+
 def test_topics_are_there_after_opening_again(catalog: Catalog, path: Path) -> None:
     topics = [topic("a", 3, **{"retention.ms": "5", "cleanup.policy": "compact"}), topic("b")]
     asyncio.run(catalog.create_topics(topics))
@@ -113,7 +129,11 @@ def test_a_deleted_topic_takes_configs_and_offsets_with_it(catalog: Catalog, pat
         old = topic("a", 2, **{"retention.ms": "5"})
         await catalog.create_topics([old])
         await catalog.change_group(
-            GroupChanges("g", put_offsets=[offset("g", "a", 0, 1), offset("g", "b", 0, 2)])
+            GroupChanges(
+                "g",
+                put_offsets=[offset("g", "a", 0, 1), offset("g", "b", 0, 2)],
+                put_pending=[pending("g", 7, "a", 0), pending("g", 7, "b", 0)],
+            )
         )
         await catalog.delete_topics([old])
         assert "a" not in catalog.topics
@@ -127,7 +147,7 @@ def test_a_deleted_topic_takes_configs_and_offsets_with_it(catalog: Catalog, pat
     catalog.close()
     again = Catalog.open(path)
     assert [t.configs for t in again.topics] == [{}]
-    assert again.read_groups() == ({}, [offset("g", "b", 0, 2)])
+    assert again.read_groups() == {"g": GroupRows(None, [offset("g", "b", 0, 2)], [pending("g", 7, "b", 0)])}
     again.close()
 
 
@@ -149,6 +169,44 @@ def test_partitions_grow(catalog: Catalog, path: Path) -> None:
     again.close()
 
 
+def test_configs_of_topics_and_groups_are_replaced_together(catalog: Catalog, path: Path) -> None:
+    async def scenario() -> None:
+        old, other = topic("a", **{"retention.ms": "5", "flush.ms": "6"}), topic("b", **{"flush.ms": "7"})
+        await catalog.create_topics([old, other])
+        await catalog.set_configs({old: {"retention.ms": "8"}}, {"g": {"x": "1", "y": "2"}, "h": {"x": "3"}})
+        changed = catalog.topics.get("a")
+        assert changed is not None
+        assert changed is catalog.topics.by_id(old.topic_id)
+        assert changed.configs == {"retention.ms": "8"}
+        await catalog.set_configs({changed: {}, other: {"flush.ms": "9"}}, {"g": {"y": "4"}, "h": {}})
+
+    asyncio.run(scenario())
+    expected = ({"a": {}, "b": {"flush.ms": "9"}}, {"g": {"y": "4"}})
+    assert configs(catalog) == expected
+    catalog.close()
+    again = Catalog.open(path)
+    assert configs(again) == expected
+    again.close()
+
+
+def configs(catalog: Catalog) -> tuple[dict[str, object], dict[str, object]]:
+    """What is set for topics and for groups."""
+    return {t.name: dict(t.configs) for t in catalog.topics}, dict(catalog.group_configs)
+
+
+def test_configs_are_seen_when_they_are_durable_and_not_before(catalog: Catalog) -> None:
+    async def change() -> None:
+        a = topic("a")
+        await catalog.create_topics([a])
+        changing = asyncio.create_task(catalog.set_configs({a: {"flush.ms": "1"}}, {"g": {"x": "1"}}))
+        await asyncio.sleep(0)
+        assert configs(catalog) == ({"a": {}}, {})
+        await changing
+        assert configs(catalog) == ({"a": {"flush.ms": "1"}}, {"g": {"x": "1"}})
+
+    asyncio.run(change())
+
+
 def test_groups_and_offsets_are_put_replaced_and_deleted(catalog: Catalog) -> None:
     async def scenario() -> None:
         for value in (1, 2):
@@ -161,10 +219,29 @@ def test_groups_and_offsets_are_put_replaced_and_deleted(catalog: Catalog) -> No
             )
         await catalog.change_group(GroupChanges("h", document=b"h", put_offsets=[offset("h", "a", 0, 9)]))
         await catalog.change_group(GroupChanges("g", delete_offsets=[("a", 1), ("a", 7)]))
-        assert catalog.read_group("g") == (b"v2", [offset("g", "a", 0, 2), offset("g", "a", 2, 2)])
+        assert catalog.read_group("g") == GroupRows(b"v2", [offset("g", "a", 0, 2), offset("g", "a", 2, 2)])
         await catalog.change_group(GroupChanges("g", deleted=True))
-        assert catalog.read_group("g") == (None, [])
-        assert catalog.read_groups() == ({"h": b"h"}, [offset("h", "a", 0, 9)])
+        assert catalog.read_group("g") == GroupRows()
+        assert catalog.read_groups() == {"h": GroupRows(b"h", [offset("h", "a", 0, 9)])}
+
+    asyncio.run(scenario())
+
+
+def test_pending_offsets_are_put_moved_and_deleted(catalog: Catalog) -> None:
+    async def scenario() -> None:
+        every = [pending("g", producer_id, "a", p) for producer_id in (7, 8) for p in range(2)]
+        await catalog.change_group(GroupChanges("g", put_pending=every))
+        await catalog.change_group(GroupChanges("h", put_pending=[pending("h", 7, "a", 0)]))
+        newer = pending("g", 7, "a", 0, producer_epoch=4)
+        await catalog.change_group(GroupChanges("g", delete_pending=[(7, "a", 1)]))
+        await catalog.change_group(GroupChanges("g", put_pending=[newer]))
+        assert catalog.read_group("g") == GroupRows(None, [], [newer, *every[2:]])
+        await catalog.change_group(
+            GroupChanges("g", put_offsets=[offset("g", "a", 0, 1)], delete_pending=[(7, "a", 0)])
+        )
+        assert catalog.read_group("g") == GroupRows(None, [offset("g", "a", 0, 1)], every[2:])
+        await catalog.change_group(GroupChanges("g", deleted=True))
+        assert catalog.read_groups() == {"h": GroupRows(pending=[pending("h", 7, "a", 0)])}
 
     asyncio.run(scenario())
 
@@ -176,7 +253,7 @@ def test_writes_take_effect_in_their_order(catalog: Catalog) -> None:
             for n, gone in [(1, ()), (2, [("a", 0)]), (3, ()), (4, ())]
         ]
         await asyncio.gather(*writes)
-        assert catalog.read_group("g")[1] == [offset("g", "a", 0, 4)]
+        assert catalog.read_group("g").offsets == [offset("g", "a", 0, 4)]
 
     asyncio.run(scenario())
 
@@ -281,10 +358,10 @@ def test_a_full_disk_refuses_changes_and_loses_none(path: Path) -> None:
         timeout=60,
     )
     catalog = Catalog.open(path)
-    document, offsets = catalog.read_group("g")
+    group = catalog.read_group("g")
     catalog.close()
-    assert document == b"there is space again"
-    assert len(offsets) == int(done.stdout.splitlines()[-1]) > 0
+    assert group.document == b"there is space again"
+    assert len(group.offsets) == int(done.stdout.splitlines()[-1]) > 0
 
 
 def test_a_kill_leaves_all_of_a_change_or_nothing(path: Path) -> None:
@@ -300,11 +377,11 @@ def test_a_kill_leaves_all_of_a_change_or_nothing(path: Path) -> None:
     process.wait()
     process.stdout.close()
     catalog = Catalog.open(path)
-    document, offsets = catalog.read_group("g")
-    assert document is not None
-    stored = int(document)
+    group = catalog.read_group("g")
+    assert group.document is not None
+    stored = int(group.document)
     assert stored >= answered
-    assert {(row.partition, row.committed_offset) for row in offsets} == {(p, stored) for p in range(3)}
+    assert {(row.partition, row.committed_offset) for row in group.offsets} == {(p, stored) for p in range(3)}
     pairs = {t.name.split("-")[0] for t in catalog.topics}
     assert len(catalog.topics) == 2 * len(pairs)
     assert {f"t{n}" for n in range(answered + 1)} <= pairs

@@ -1,5 +1,8 @@
 """Topic configs against what Apache Kafka 4.3.1 answered to the same values."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from broker.catalog.config_types import ConfigSource, InvalidConfig
@@ -31,10 +34,16 @@ INVALID = [
     ("segment.index.bytes", "3", "3", "Value must be at least 4"),
     ("segment.ms", "-1", "-1", "Value must be at least 1"),
     ("local.retention.ms", "-3", "-3", "Value must be at least -2"),
+    # The text as it was sent when it is no number at all, the number when it is out of range.
+    ("retention.ms", " x ", " x ", "Not a number of type LONG"),
+    ("preallocate", " 5\n", " 5\n", "Expected value to be either true or false"),
+    ("min.cleanable.dirty.ratio", "2147483648", "2.147483648E9", "Value must be no more than 1"),
+    ("min.cleanable.dirty.ratio", "-Infinity", "-Infinity", "Value must be at least 0"),
+    ("min.cleanable.dirty.ratio", "NaN", "NaN", "Not a number of type DOUBLE"),
     (
         "leader.replication.throttled.replicas",
-        "x",
-        "[x]",
+        "x, *",
+        "[x, *]",
         "leader.replication.throttled.replicas must be the literal '*' or a list of replicas "
         "in the following format: [partitionId]:[brokerId],[partitionId]:[brokerId],...",
     ),
@@ -50,13 +59,20 @@ REFUSED = [
         "Topic cannot be configured with remote log storage.",
     ),
     ("foo", "x", "Unknown topic config name: foo"),
+    ("cleanup.policy", "compact,", "Configuration 'cleanup.policy' values must not be empty."),
+    ("cleanup.policy", ",", "Configuration 'cleanup.policy' values must not be empty."),
     ("message.format.version", "1", "Unknown topic config name: message.format.version"),
 ]
 
 ACCEPTED = [
     ("cleanup.policy", "", ()),
     ("cleanup.policy", "compact, delete", ("compact", "delete")),
+    ("cleanup.policy", "compact,delete,compact", ("compact", "delete")),
     ("compression.gzip.level", "-1", -1),
+    ("retention.ms", "+5", 5),
+    ("min.cleanable.dirty.ratio", "0.5f", 0.5),
+    ("leader.replication.throttled.replicas", "*", ("*",)),
+    ("leader.replication.throttled.replicas", "0:1,", ("0:1", "")),
     ("preallocate", "TRUE", True),
     ("retention.bytes", " 5 ", 5),
     ("retention.bytes", "-2", -2),
@@ -86,6 +102,34 @@ def test_accepted(name: str, text: str, value: object) -> None:
     stored = configs.validate({name: text})
     assert stored == {name: text}
     assert configs.values(stored)[name] == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "shown"),
+    [
+        ("retention.ms", " +5 ", "5"),
+        ("min.cleanable.dirty.ratio", "1", "1.0"),
+        ("min.cleanable.dirty.ratio", "1e-1", "0.1"),
+        ("min.cleanable.dirty.ratio", "1e-5", "1.0E-5"),
+        ("min.cleanable.dirty.ratio", "0.00012345", "1.2345E-4"),
+        ("preallocate", "TRUE", "true"),
+        ("compression.type", " gzip ", "gzip"),
+        ("cleanup.policy", "compact , compact", "compact"),
+        ("leader.replication.throttled.replicas", "0:1, 1:2,0:1", "0:1,1:2,0:1"),
+    ],
+)
+def test_a_value_is_shown_as_kafka_understands_it(name: str, text: str, shown: str) -> None:
+    configs = TopicConfigs()
+    assert configs.text(name, {name: text}) == shown
+    assert configs.sources(name, {name: text})[0].text == shown
+
+
+def test_all_nulls_and_unknown_names_are_told_before_bad_values() -> None:
+    configs = TopicConfigs()
+    with pytest.raises(InvalidConfig, match=r"^Null value not supported for topic configs: flush\.ms,foo$"):
+        configs.validate({"retention.ms": "x", "flush.ms": None, "foo": None})
+    with pytest.raises(InvalidConfig, match=r"^Unknown topic config name: foo$"):
+        configs.validate({"retention.ms": "x", "foo": "1"})
 
 
 def test_compaction_lags_are_checked_together() -> None:
@@ -172,3 +216,40 @@ def test_names_that_metrics_cannot_tell_apart_collide() -> None:
     assert image.colliding("a.b") is None
     assert image.colliding("ab") is None
     assert image.colliding("c.d", ["c_d"]) == "c_d"
+
+
+GOLDEN = Path(__file__).parents[3] / "golden" / "broker" / "topic_configs.json"
+"""What Apache Kafka 4.3.1 answered when a topic was to be created with these configs; no error: accepted."""
+
+DIFFERENT = {
+    ("min.cleanable.dirty.ratio", "NaN"),
+    ("internal.segment.bytes", "5"),
+    ("internal.segment.bytes", "1"),
+}
+"""Refused here: a ratio that is none, and a config that Kafka has for its own tests."""
+
+
+def test_each_value_of_each_config_is_judged_as_by_kafka() -> None:
+    recorded = json.loads(GOLDEN.read_text())
+    cases = [
+        ({name: value}, error and error.replace("{name}", name).replace("{value}", value))
+        for error, of in ((entry["error"], entry["of"]) for entry in recorded["single"])
+        for group in of
+        for name in group["names"]
+        for value in group["values"]
+    ]
+    cases += [(entry["set"], entry["error"]) for entry in recorded["together"]]
+    assert len(cases) > 2000
+    assert {name for configs, _ in cases for name in configs} >= set(DEFINITIONS)
+    configs = TopicConfigs()
+    for asked, error in cases:
+        if DIFFERENT.isdisjoint(asked.items()):
+            assert judged(configs, asked) == error, asked
+
+
+def judged(configs: TopicConfigs, asked: dict[str, str | None]) -> str | None:
+    try:
+        configs.validate(asked)
+    except InvalidConfig as exc:
+        return str(exc)
+    return None

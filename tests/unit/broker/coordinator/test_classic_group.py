@@ -61,15 +61,6 @@ class Groups:
     def answer(self, request: Request) -> Any:
         return self.answers.pop(self.ask(request))
 
-    def pass_time(self, ms: int) -> None:
-        """Let timers fire, each at its time."""
-        end_ms = self.world.clock_ms + ms
-        while (at_ms := self.world.next_timer_ms()) is not None and at_ms <= end_ms:
-            self.world.clock_ms = at_ms
-            self.world.fire_due()
-            self.world.sync()
-        self.world.clock_ms = end_ms
-
     def join(self, member_id: str = "", **changes: Any) -> int:
         self._ids += 1
         request = Join(
@@ -190,9 +181,9 @@ def test_a_member_that_does_not_rejoin_in_time_is_out() -> None:
     first = groups.joined(groups.join(rebalance_timeout_ms=5000))
     groups.sync(first, {"m1": b"all"})
     second = groups.join(rebalance_timeout_ms=7000)
-    groups.pass_time(6999)
+    groups.world.pass_time(6999)
     assert second not in groups.answers
-    groups.pass_time(1)
+    groups.world.pass_time(1)
     joined = groups.joined(second)
     assert (joined.leader, joined.generation_id, len(joined.members)) == ("m2", 2, 1)
     assert groups.heartbeat("m1", 1) is ErrorCode.unknown_member_id
@@ -205,7 +196,7 @@ def test_a_member_that_never_syncs_is_out() -> None:
     second = groups.join()
     groups.join("m1")
     for _ in range(20):  # the second heartbeats, but does not fetch its assignment
-        groups.pass_time(REBALANCE_MS // 20)
+        groups.world.pass_time(REBALANCE_MS // 20)
         groups.heartbeat("m2", 2)
         groups.heartbeat("m1", 2)
     assert groups.joined(second).generation_id == 2
@@ -215,9 +206,9 @@ def test_a_member_that_never_syncs_is_out() -> None:
 def test_a_silent_member_is_out_after_its_session() -> None:
     groups = Groups()
     leader, follower = groups.stable_pair()
-    groups.pass_time(SESSION_MS - 1)
+    groups.world.pass_time(SESSION_MS - 1)
     assert groups.heartbeat(leader.member_id, 2) is ErrorCode.none
-    groups.pass_time(1)
+    groups.world.pass_time(1)
     assert groups.heartbeat(follower.member_id, 2) is ErrorCode.unknown_member_id
     assert groups.heartbeat(leader.member_id, 2) is ErrorCode.rebalance_in_progress
 
@@ -227,7 +218,7 @@ def test_a_commit_counts_as_a_heartbeat() -> None:
     joined = groups.joined(groups.join())
     groups.sync(joined, {"m1": b"all"})
     for _ in range(5):
-        groups.pass_time(SESSION_MS - 1)
+        groups.world.pass_time(SESSION_MS - 1)
         assert groups.commit(1, "m1", 1) is ErrorCode.none
 
 
@@ -258,9 +249,9 @@ def test_an_id_that_nobody_comes_back_with_is_waited_for_as_long_as_a_session() 
     groups = Groups()
     groups.join(require_known_member_id=True)
     waiting = groups.join()
-    groups.pass_time(SESSION_MS - 1)
+    groups.world.pass_time(SESSION_MS - 1)
     assert waiting not in groups.answers
-    groups.pass_time(1)
+    groups.world.pass_time(1)
     assert groups.joined(waiting).generation_id == 1
     assert groups.joined(groups.join("m1")).error_code is ErrorCode.unknown_member_id
 
@@ -276,11 +267,11 @@ def test_leaving_with_an_id_only_handed_out_ends_the_wait() -> None:
 def test_the_initial_delay_gathers_members_and_grows_with_each_new_one() -> None:
     groups = Groups(initial_delay_ms=3000)
     first = groups.join()
-    groups.pass_time(2000)
+    groups.world.pass_time(2000)
     second = groups.join()
-    groups.pass_time(1000)
+    groups.world.pass_time(1000)
     assert not groups.answers
-    groups.pass_time(3000)
+    groups.world.pass_time(3000)
     assert len(groups.joined(first).members) == 2
     assert groups.joined(second).generation_id == 1
 
@@ -289,10 +280,10 @@ def test_the_initial_delay_ends_with_the_rebalance_timeout() -> None:
     groups = Groups(initial_delay_ms=3000)
     first = groups.join(rebalance_timeout_ms=10_000)
     for _ in range(4):
-        groups.pass_time(2499)
+        groups.world.pass_time(2499)
         groups.join(rebalance_timeout_ms=10_000)
     assert first not in groups.answers
-    groups.pass_time(4)
+    groups.world.pass_time(4)
     assert len(groups.joined(first).members) == 5
 
 
@@ -348,7 +339,7 @@ def test_a_full_group_that_rebalances_takes_those_who_come_first() -> None:
     groups.join(leader.member_id)  # rebalances
     late = groups.join()
     assert groups.joined(groups.join(follower.member_id)).error_code is ErrorCode.group_max_size_reached
-    groups.pass_time(REBALANCE_MS)
+    groups.world.pass_time(REBALANCE_MS)
     assert groups.joined(late).generation_id == 3
 
 
@@ -476,7 +467,7 @@ class TestStaticMembers:
         groups = Groups()
         leader, _ = groups.stable_pair(group_instance_id="first", session_timeout_ms=600_000)
         token = groups.join(leader.member_id, group_instance_id="first", session_timeout_ms=600_000)
-        groups.pass_time(REBALANCE_MS)  # the second does not rejoin
+        groups.world.pass_time(REBALANCE_MS)  # the second does not rejoin
         assert [m.group_instance_id for m in groups.joined(token).members] == ["first", "second"]
 
 
@@ -492,11 +483,22 @@ class TestRestart:
         assert groups.commit(6, follower.member_id, 2) is ErrorCode.none
         assert groups.committed() == 6
 
+    def test_a_group_that_is_too_large_now_rebalances(self) -> None:
+        groups = Groups()
+        leader, follower = groups.stable_pair()
+        groups.world.settings = replace(groups.world.settings, limits=GroupLimits(0, size_max=1))
+        groups.world.crash()
+        assert groups.heartbeat(leader.member_id, 2) is ErrorCode.rebalance_in_progress
+        back = groups.join(follower.member_id)
+        assert groups.joined(groups.join(leader.member_id)).error_code is ErrorCode.group_max_size_reached
+        groups.world.pass_time(REBALANCE_MS)
+        assert groups.joined(back).generation_id == 3
+
     def test_members_that_died_meanwhile_are_noticed(self) -> None:
         groups = Groups()
         groups.stable_pair()
         groups.world.crash()
-        groups.pass_time(SESSION_MS)
+        groups.world.pass_time(SESSION_MS)
         assert groups.state() == "Empty"
 
     def test_static_members_come_back_to_their_assignment(self) -> None:

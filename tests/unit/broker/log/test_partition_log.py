@@ -136,7 +136,7 @@ def test_log_append_time_is_stamped_into_the_batch(tmp_path: Path) -> None:
         (patch(make_batch(), ">i", 8, 10), ErrorCode.corrupt_message),
         (patch(make_batch(), ">h", 21, 5), ErrorCode.invalid_record),
         (patch(make_batch(), ">h", 21, 0x20), ErrorCode.invalid_record),
-        (patch(make_batch(), ">h", 21, 0x10), ErrorCode.invalid_txn_state),
+        (patch(make_batch(), ">h", 21, 0x10), ErrorCode.invalid_record),
         (make_batch(timestamps=[NOW + 3_600_001]), ErrorCode.invalid_timestamp),
         (make_batch([b"x" * 2000]), ErrorCode.message_too_large),
     ],
@@ -229,7 +229,7 @@ def test_an_index_that_cannot_be_written_stays_in_memory(
             append(log)
     for offset in range(21):
         assert offsets(log, offset, max_bytes=1) == [offset]
-    log.roll()
+    log.roll(NOW)
     assert len(list(log.directory.glob("*.index"))) == 1
 
 

@@ -224,7 +224,7 @@ def test_damage_in_a_segment_that_is_not_the_last_takes_the_log_offline(tmp_path
 
 def test_a_tail_torn_off_before_an_empty_segment_joins_it(tmp_path: Path) -> None:
     disk = Disk(tmp_path, 4)
-    disk.log.roll()
+    disk.log.roll(NOW)
     copy = disk.killed()
     first = min((copy / "t-0").glob("*.log"))
     os.truncate(first, first.stat().st_size - 1)

@@ -1,6 +1,10 @@
 """Work that is done from time to time."""
 
 import asyncio
+import time
+from datetime import UTC, datetime, timedelta, tzinfo
+
+import pytest
 
 from broker.server.housekeeping import Housekeeping
 
@@ -58,3 +62,31 @@ def test_no_run_overlaps_with_itself() -> None:
 
 def test_it_can_be_stopped_without_a_start() -> None:
     Housekeeping().stop()
+
+
+@pytest.mark.parametrize("jump_s", [3600, -3600])
+def test_a_jump_of_the_wall_clock_changes_nothing(monkeypatch: pytest.MonkeyPatch, jump_s: int) -> None:
+    class Jumped(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            there = datetime.now(UTC) + timedelta(seconds=jump_s)
+            return there.replace(tzinfo=None) if tz is None else tz.fromutc(there.replace(tzinfo=tz))
+
+    async def scenario() -> None:
+        runs: asyncio.Queue[float] = asyncio.Queue()
+
+        async def works() -> None:
+            runs.put_nowait(time.monotonic())
+
+        housekeeping = Housekeeping()
+        housekeeping.every(100, works)
+        housekeeping.start()
+        async with asyncio.timeout(30):
+            await runs.get()
+            monkeypatch.setattr("apscheduler.schedulers.base.datetime", Jumped)
+            jumped = time.monotonic()
+            times = [await runs.get() for _ in range(3)]
+        housekeeping.stop()
+        assert times[-1] - jumped >= 0.2, "it came too early"
+
+    asyncio.run(scenario())
