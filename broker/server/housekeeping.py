@@ -4,6 +4,7 @@ APScheduler asks `datetime.now(zone)` what time it is. The zone here answers wit
 the wall clock jumps, nothing is missed and nothing comes too early.
 """
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -13,6 +14,9 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 logger = structlog.get_logger(__name__)
+
+# It warns of each run that is left out because the one before is not done yet: that is how it should be.
+logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
 Work = Callable[[], Awaitable[None]]
 

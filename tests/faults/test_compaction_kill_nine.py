@@ -13,6 +13,7 @@ from typing import TypeVar
 import psutil
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from support.eventually import eventually
 
 from connect.testing.millstream import Broker
 
@@ -128,6 +129,7 @@ def test_the_newest_value_of_each_key_survives(tmp_path: Path) -> None:
                 os.kill(broker.pid, signal.SIGKILL)  # the kernel ends its cleaner
                 broker.child.process.wait()
                 broker.start()
+        eventually(lambda: any(data_dir.glob(f"{TOPIC}-0/*.compacted")), "nothing is compacted")
         writer.stopping.set()
         writer.join(90)
         assert not writer.refused, writer.refused[:3]

@@ -39,13 +39,17 @@ class Agent:
 
     def __init__(self, name: str, command: Sequence[str], log: Path, bootstrap: str) -> None:
         self.name = name
+        self._command, self._bootstrap = command, bootstrap
         self.codecs: Sequence[str] = ()
         self.features: frozenset[str] = frozenset()
         self.revoked: dict[str, Partitions] = {}
         self._log = log
-        with log.open("ab") as errors:
+        self._start()
+
+    def _start(self) -> None:
+        with self._log.open("ab") as errors:
             self._process = subprocess.Popen(
-                command,
+                self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -53,14 +57,20 @@ class Agent:
                 preexec_fn=partial(end_with_parent, os.getpid()),
             )
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
-        threading.Thread(target=self._read, daemon=True).start()
-        self.call("connect", bootstrap=bootstrap)
+        threading.Thread(target=self._read, args=[self._process, self._answers], daemon=True).start()
+        self.call("connect", bootstrap=self._bootstrap)
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._answers.put(line)
-        self._answers.put("")
+    def restart(self) -> None:
+        """Kill it with all that it has open, and start it again."""
+        self.stop()
+        self._start()
+
+    @staticmethod
+    def _read(process: subprocess.Popen[str], answers: queue.SimpleQueue[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            answers.put(line)
+        answers.put("")
 
     @property
     def is_alive(self) -> bool:

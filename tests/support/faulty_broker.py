@@ -58,8 +58,9 @@ class _Faults:
 
     * `fail`: {operation: name of an errno}, for files whose path contains `path` (all, if not given);
     * `delay_ms`: {operation: how long it takes};
-    * `kill_at`: SIGKILL at the operation of that number, counted from the start of the process; `kill_on`:
-      [operation, part of a path], at the first such one; `kill_after` says whether after it is done;
+    * `kill_at`: SIGKILL at the operation of that number, or the next one, counted from the start of the
+      process; `kill_on`: [operation, part of a path], at the first such one; `kill_after` says whether after
+      it is done;
     * `clock_skew_ms`: added to the wall clock.
     """
 
@@ -98,7 +99,8 @@ class _Faults:
             self._count += 1
             self._pwrite(self._counted, b"%d" % self._count, 0)
             operation_name, path_part = faults.get("kill_on", ("", ""))
-            is_last = self._count == faults.get("kill_at") or (
+            # More than `kill_at` when the count went on while the test was writing it down.
+            is_last = 0 < faults.get("kill_at", 0) <= self._count or (
                 name == operation_name and path_part in str(path)
             )
             if is_last and not faults.get("kill_after"):

@@ -26,7 +26,7 @@ class Copiers(StrEnum):
 
 
 class CopierTrial(Trial):
-    """Programs copy one topic to another, partition by partition, in transactions, and abort a third of them."""
+    """Programs copy one topic to another by partitions, in transactions, and abort a third of them."""
 
     def __init__(self, setup: Setup, who: Copiers, *, copiers: int = 2, partitions: int = 3) -> None:
         super().__init__(setup)
@@ -193,12 +193,15 @@ def events(log: Path) -> Iterator[dict[str, Any]]:
 
 
 class StreamsTrial(Trial):
-    """Instances of a Kafka Streams application that counts records (streams/CountingStreams.java)."""
+    """Two instances of a Kafka Streams application that counts records (streams/CountingStreams.java).
+
+    `is_static`: members of its group are known by their instance and come back as what they were (KIP-345).
+    """
 
     KEYS = 20
 
     def __init__(
-        self, setup: Setup, *, instances: int = 2, partitions: int = 2, session_timeout_ms: int = 6000
+        self, setup: Setup, *, is_static: bool = False, partitions: int = 2, session_timeout_ms: int = 6000
     ) -> None:
         super().__init__(setup)
         name, bootstrap = setup.name, setup.bootstrap
@@ -210,17 +213,15 @@ class StreamsTrial(Trial):
         self._counts: dict[str, Counter[str]] = {output: Counter() for output in outputs}
         create_topics(bootstrap, [self._input, *outputs], partitions)
         self._readers = {output: CommittedReader(bootstrap, output, partitions) for output in outputs}
-        classes = class_path(streams_jars(), "streams/CountingStreams.java")
-        self.programs = [
-            Program(
-                f"{name}-streams-{n}",
-                [*JVM, "-cp", classes, "CountingStreams", bootstrap, application,
-                 str(setup.directory / f"state-{n}"), self._input, *outputs,
-                 str(session_timeout_ms)],
-                setup.directory / f"streams-{n}.log",
-            )
-            for n in range(instances)
-        ]  # fmt: skip
+        command = [*JVM, "-cp", class_path(streams_jars(), "streams/CountingStreams.java"), "CountingStreams"]
+        self.programs = []
+        for instance in ("one", "two"):
+            arguments = [bootstrap, application, str(setup.directory / f"state-{instance}")]
+            arguments += [self._input, *outputs, str(session_timeout_ms)]
+            if is_static:
+                arguments.append(instance)
+            log = setup.directory / f"{instance}.log"
+            self.programs.append(Program(f"{application}-{instance}", [*command, *arguments], log))
 
     def close(self) -> None:
         for reader in self._readers.values():

@@ -1,19 +1,16 @@
-"""Clients of other languages against the bundled broker, unchanged: write, read, commit, resume.
+"""Console clients against the bundled broker, unchanged: write, read, commit, resume.
 
-Each needs its own tool (kcat, a Java runtime with Maven, Go); CI installs them, elsewhere a missing one is
-a skip that names it.
+Each needs its own tool (kcat, a Java runtime with Maven); CI installs them, elsewhere a missing one is a skip
+that names it.
 """
 
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from connect.testing.kafka import KAFKA_VERSION, fetch_jars
 from connect.testing.millstream import Broker
-
-HERE = Path(__file__).parent
 
 
 def run(*command: str, stdin: str = "") -> str:
@@ -93,20 +90,3 @@ def test_javas_console_producer_and_consumer_write_read_commit_and_resume(
     )  # fmt: skip
     row = next(line.split() for line in described.splitlines() if kafka_topic in line.split())
     assert row[2:6] == ["0", "10", "10", "0"], described  # partition, current offset, end offset, lag
-
-
-@needs("go")
-def test_franz_go_writes_reads_commits_and_resumes(broker: Broker, kafka_topic: str, tmp_path: Path) -> None:
-    binary = tmp_path / "franz"
-    build = subprocess.run(
-        ["go", "build", "-o", str(binary), "."],
-        cwd=HERE / "franz",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert build.returncode == 0, build.stderr
-    assert run(str(binary), broker.bootstrap, "produce", kafka_topic, "3000") == "produced 3000\n"
-    consume = (str(binary), broker.bootstrap, "consume", kafka_topic, f"group-{kafka_topic}")
-    first, second = run(*consume, "1000"), run(*consume, "2000")
-    assert first.split() + second.split() == [str(n) for n in range(3000)]
