@@ -9,6 +9,7 @@ from connect.api import Config, ConfigError, DataError, Header, Importance, Sche
 from connect.api.per_schema import PerSchema
 from connect.api.schemas import OPTIONAL_STRING
 from connect.transforms.base import R, copy_of, like, null_as_default_setting
+from connect.transforms.debezium import is_envelope
 from connect.version import __version__
 
 _DELETED: Final = "__deleted"
@@ -30,11 +31,23 @@ class Mode(StrEnum):
     DELETE_TO_TOMBSTONE = "delete-to-tombstone"
 
 
+_MODE: Final = "delete.tombstone.handling.mode"
+# By `delete.handling.mode` and `drop.tombstones`, which were there before Debezium 2.5.
+_OLD_MODES: Final = {
+    ("drop", True): Mode.DROP,
+    ("drop", False): Mode.TOMBSTONE,
+    ("rewrite", True): Mode.REWRITE,
+    ("rewrite", False): Mode.REWRITE_WITH_TOMBSTONE,
+    ("none", True): Mode.DELETE_TO_TOMBSTONE,
+    ("none", False): Mode.TOMBSTONE,
+}
+
+
 class ExtractNewRecordStateConfig(Config):
     """Settings of ExtractNewRecordState."""
 
     mode: Mode = setting(
-        "delete.tombstone.handling.mode", default="tombstone", choices=tuple(Mode), width=Width.MEDIUM,
+        _MODE, default="tombstone", choices=tuple(Mode), width=Width.MEDIUM,
         display_name="Handle delete and tombstone records",
         doc="How to handle delete records. drop: remove the delete event and its tombstone. tombstone: leave "
             "one record with a null value. rewrite: remove the tombstone, and add a __deleted field with the "
@@ -81,6 +94,23 @@ class ExtractNewRecordStateConfig(Config):
         doc="Whether only those fields are removed that are optional.",
     )  # fmt: skip
     null_as_default: bool = null_as_default_setting()
+    old_mode: str | None = setting(
+        "delete.handling.mode", default=None, choices=("drop", "rewrite", "none"), importance=Importance.LOW,
+        width=Width.MEDIUM, display_name="Handle delete records (old)",
+        doc=f"What {_MODE} was before, together with drop.tombstones; it counts where that is not set.",
+    )  # fmt: skip
+    old_drop: bool | None = setting(
+        "drop.tombstones", default=None, importance=Importance.LOW, width=Width.SHORT,
+        display_name="Drop tombstones (old)",
+        doc=f"What {_MODE} was before, together with delete.handling.mode; it counts where that is not set.",
+    )  # fmt: skip
+
+    def effective_mode(self) -> Mode:
+        """The mode, also where it is set in the words of older versions."""
+        is_old = self.old_mode is not None or self.old_drop is not None
+        if not is_old or _MODE in self.originals:
+            return self.mode
+        return _OLD_MODES[self.old_mode or "drop", self.old_drop is not False]
 
 
 class _Reference(NamedTuple):
@@ -153,8 +183,8 @@ class ExtractNewRecordState(Transform[R]):
 
     def configure(self, properties: Mapping[str, str]) -> None:
         self._config = config = ExtractNewRecordStateConfig.parse(properties)
-        self._mode = config.mode
-        self._rewrites = config.mode in (Mode.REWRITE, Mode.REWRITE_WITH_TOMBSTONE)
+        self._mode = config.effective_mode()
+        self._rewrites = self._mode in (Mode.REWRITE, Mode.REWRITE_WITH_TOMBSTONE)
         self._fields = [_Reference.parse("add.fields", text, config.fields_prefix) for text in config.fields]
         self._headers = [
             _Reference.parse("add.headers", text, config.headers_prefix) for text in config.headers
@@ -165,7 +195,7 @@ class ExtractNewRecordState(Transform[R]):
         event, schema = record.value, record.value_schema
         if event is None:
             return record if self._mode is Mode.REWRITE_WITH_TOMBSTONE else None
-        if schema is None or schema.name is None or not schema.name.endswith(".Envelope"):
+        if schema is None or not is_envelope(schema):
             return record
         is_delete = event.get("after") is None
         if event.get("op") == "t" or (is_delete and self._mode is Mode.DROP):

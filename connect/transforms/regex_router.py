@@ -19,11 +19,37 @@ class RegexRouterConfig(Config):
     replacement: str = setting("replacement", importance=Importance.HIGH, doc="Replacement string.")
 
     def check(self) -> Iterable[FieldError]:
-        try:
-            java_replacement(self.replacement, compile_java(self.regex))
-        except ValueError as exc:
-            why = ConfigError.invalid("replacement", self.replacement, str(exc))
-            yield FieldError("replacement", str(why))
+        return replacement_errors("replacement", self.replacement, self.regex)
+
+
+def replacement_errors(name: str, replacement: str, regex: str) -> Iterable[FieldError]:
+    """What is wrong with the setting `name`: a group that the regular expression does not have."""
+    try:
+        java_replacement(replacement, compile_java(regex))
+    except ValueError as exc:
+        yield FieldError(name, str(ConfigError.invalid(name, replacement, str(exc))))
+
+
+class Renaming:
+    """Other names for names that match a regular expression as a whole. The last few are kept."""
+
+    def __init__(self, regex: str, replacement: str, names_max: int = _TOPICS_MAX) -> None:
+        self._pattern = compile_java(regex)
+        self._replacement = java_replacement(replacement, self._pattern)
+        self._names_max = names_max
+        # A task sees the same few topics again and again.
+        self._known: dict[str, str | None] = {}
+
+    def __call__(self, name: str) -> str | None:
+        """The new name; None where the expression does not match."""
+        if name in self._known:
+            return self._known[name]
+        # As Java's replaceFirst: the first match, which need not be the whole name.
+        is_match = self._pattern.fullmatch(name) is not None
+        renamed = self._pattern.sub(self._replacement, name, count=1) if is_match else None
+        if len(self._known) < self._names_max:
+            self._known[name] = renamed
+        return renamed
 
 
 class RegexRouter(Transform[R]):
@@ -34,22 +60,8 @@ class RegexRouter(Transform[R]):
 
     def configure(self, properties: Mapping[str, str]) -> None:
         config = RegexRouterConfig.parse(properties)
-        self._pattern = compile_java(config.regex)
-        self._replacement = java_replacement(config.replacement, self._pattern)
-        # A task sees the same few topics again and again.
-        self._known: dict[str, str] = {}
+        self._renaming = Renaming(config.regex, config.replacement)
 
     def apply(self, record: R) -> R:
-        topic = self._known.get(record.topic)
-        if topic is None:
-            topic = self._renamed(record.topic)
-            if len(self._known) < _TOPICS_MAX:
-                self._known[record.topic] = topic
-        return record if topic == record.topic else record.replace(topic=topic)
-
-    def _renamed(self, topic: str) -> str:
-        match = self._pattern.fullmatch(topic)
-        if match is None:
-            return topic
-        # As Java's replaceFirst: the first match, which need not be the whole topic.
-        return self._pattern.sub(self._replacement, topic, count=1)
+        topic = self._renaming(record.topic)
+        return record if topic is None or topic == record.topic else record.replace(topic=topic)

@@ -27,8 +27,14 @@ from connect.converters.json_reader import compile_reader
 from connect.converters.json_schema import schema_from_json, schema_to_json
 from connect.converters.json_writer import compile_writer
 
-# Errors of the JVM itself, which no plugin means to raise: here they are an error of the record.
-JVM_ERRORS = ("java.lang.", "java.time.", "org.apache.kafka.common.errors.SerializationException")
+# Errors of the JVM itself, which no plugin means to raise, and some that Connect does not know: here they are
+# an error of the record.
+JVM_ERRORS = (
+    "java.lang.",
+    "java.time.",
+    "org.apache.kafka.common.errors.SerializationException",
+    "io.debezium.DebeziumException",
+)
 
 # Python's type for each of Java's that stands under `java`.
 KINDS = {

@@ -168,6 +168,23 @@ def test_a_tombstone_is_kept_only_where_that_is_asked_for() -> None:
     assert outcomes == [None, None, None, None, kept]
 
 
+@pytest.mark.parametrize(
+    ("old", "mode"),
+    [
+        ({"drop.tombstones": "true"}, "drop"),
+        ({"drop.tombstones": "false"}, "tombstone"),
+        ({"delete.handling.mode": "rewrite"}, "rewrite"),
+        ({"delete.handling.mode": "rewrite", "drop.tombstones": "false"}, "rewrite-with-tombstone"),
+        ({"delete.handling.mode": "none"}, "delete-to-tombstone"),
+        ({"delete.handling.mode": "rewrite", "delete.tombstone.handling.mode": "tombstone"}, "tombstone"),
+    ],
+)
+def test_modes_in_the_words_of_older_versions(old: dict[str, str], mode: str) -> None:
+    events = [event("d", row(1, "a", "1.00", None, "x"), None, key=1), tombstone(1)]
+    expected = [unwrap({"delete.tombstone.handling.mode": mode}).apply(record) for record in events]
+    assert [repr(unwrap(old).apply(record)) for record in events] == [repr(record) for record in expected]
+
+
 def test_what_is_no_change_event_passes() -> None:
     for other in (
         event("m", None, None, key=1, schema=struct([("op", STRING)], name="io.debezium.MessageValue")),
