@@ -48,6 +48,8 @@ class Capture:
         self.change({name.replace("__", "."): value for name, value in properties.items()})
         self.records: list[SourceRecord] = []
         self.offset: Mapping[str, Any] | None = None
+        self.record_offset: Mapping[str, Any] | None = None
+        """The last one stored that came with a record; an idle stream moves `offset` on without one."""
         self.task: PostgresSourceTask | None = None
         self.context = Context(None)
 
@@ -88,7 +90,7 @@ class Capture:
     def store(self, record: SourceRecord) -> None:
         """The record and all before it are durable."""
         assert self.task is not None
-        self.offset = record.source_offset
+        self.offset = self.record_offset = record.source_offset
         self.task.commit([(record.source_partition, record.source_offset)])
 
     def drain(self, store: bool = True) -> list[SourceRecord]:

@@ -70,7 +70,7 @@ class Replay:
             for kind, text in self._steps:
                 self._do(kind, text)
             self._drain()
-            self.offsets.append(self.capture.offset)
+            self.offsets.append(self.capture.record_offset)
         finally:
             for session in self._sessions.values():
                 session.close()
@@ -96,7 +96,7 @@ class Replay:
                 self.capture.stop()
                 self.capture.start()
             case "check":
-                self.offsets.append(self.capture.offset)
+                self.offsets.append(self.capture.record_offset)
                 return
             case "sync" | "sleep":
                 pass
