@@ -1,12 +1,12 @@
 """Real servers for the tests, one of each per test process, started when first asked for."""
 
-import uuid
 from collections.abc import Iterator
 
 import pytest
 
 from connect.testing.millstream import Broker, Millstream
 from connect.testing.postgres import PostgresServer
+from connect.testing.pytest_plugin import MillstreamServers
 from connect.testing.s3 import S3Server
 
 
@@ -25,21 +25,18 @@ def s3() -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+def broker(millstream_broker: Broker) -> Broker:
     """A Millstream broker; use topics and groups of your own."""
-    with Broker(tmp_path_factory.mktemp("broker")) as server:
-        yield server
+    return millstream_broker
 
 
 @pytest.fixture(scope="session")
-def millstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Millstream]:
+def millstream(millstream_session_servers: MillstreamServers) -> Millstream:
     """A broker and worker (`millstream up`) that commit offsets every half second."""
-    worker = {"offset.flush.interval.ms": "500"}
-    with Millstream(tmp_path_factory.mktemp("millstream"), worker=worker) as server:
-        yield server
+    return millstream_session_servers.up()
 
 
 @pytest.fixture
-def kafka_topic() -> str:
+def kafka_topic(millstream_topic: str) -> str:
     """A topic name that nobody else has."""
-    return f"t-{uuid.uuid4().hex[:12]}"
+    return millstream_topic

@@ -42,6 +42,8 @@ class Kind(StrEnum):
 
 
 class Importance(StrEnum):
+    """Kafka's `ConfigDef.Importance`: HIGH is what nearly everybody sets."""
+
     HIGH = "HIGH"
     MEDIUM = "MEDIUM"
     LOW = "LOW"
@@ -89,6 +91,7 @@ class Definition:
 
     @property
     def required(self) -> bool:
+        """Whether it has no default."""
         return self.default is REQUIRED
 
     def parse(self, raw: Any) -> Any:
@@ -268,6 +271,7 @@ class Config(BaseModel):
 
     @property
     def originals(self) -> dict[str, str]:
+        """What the config was made from, secrets too; with a task's share added it is that task's config."""
         return self._originals
 
     def check(self) -> Iterable[FieldError]:

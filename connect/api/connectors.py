@@ -16,7 +16,10 @@ C = TypeVar("C", bound=Config)
 
 
 class Connector(Plugin, ABC, Generic[C]):
-    """Splits the work of one configured connector among tasks. Holds no connection."""
+    """Splits the work of one configured connector among tasks. Holds no connection.
+
+    Made without arguments for every call, in a short-lived process of its own.
+    """
 
     task_class: ClassVar[type]
     # What Java calls the task, where it is not the connector's name with Task for Connector: it stands in
@@ -25,12 +28,14 @@ class Connector(Plugin, ABC, Generic[C]):
 
     @abstractmethod
     def task_configs(self, config: C, max_tasks: int) -> Sequence[Mapping[str, str]]:
-        """The settings of each task, at most `max_tasks`; usually `config.originals` plus its share."""
+        """The settings of each task, at most `max_tasks`; usually `config.originals` plus its share. The same
+        config must give the same tasks. Raises `ConnectError` if the work cannot be split now."""
 
     def check_connection(self, config: C) -> Iterable[FieldError]:
         """What only a look outside can tell: server reachable, credentials right, bucket there.
 
-        Called by `validate` and before a deployment, in a process of its own and with bounded time.
+        Called by `validate` and before a deployment, in a process of its own and with bounded time. One clear
+        sentence for each setting that is wrong; nothing if all is well.
         """
         return ()
 
@@ -41,7 +46,11 @@ class SourceConnector(Connector[C]):
     def alter_offsets(
         self, config: C, offsets: Sequence[tuple[Mapping[str, Any], Mapping[str, Any] | None]]
     ) -> bool:
-        """Check offsets that a user sets (KIP-875): raise `ConnectError` for those that make no sense."""
+        """Check offsets that a user sets (KIP-875): raise `ConnectError` for those that make no sense.
+
+        `offsets` are (source partition, source offset), None to forget that offset. True says that they were
+        looked at.
+        """
         return False
 
 
@@ -53,10 +62,14 @@ class SourceTaskContext(Protocol):
     """What the runtime offers a source task."""
 
     @property
-    def connector_name(self) -> str: ...
+    def connector_name(self) -> str:
+        """The name that the connector is deployed under."""
+        ...
 
     @property
-    def task_id(self) -> int: ...
+    def task_id(self) -> int:
+        """The task's number, from 0: its place in what `task_configs` returned."""
+        ...
 
     @property
     def stopping(self) -> bool:
@@ -93,17 +106,22 @@ class SourceTask(ABC, Generic[C]):
         """These (source partition, source offset) are durable now: the source may forget what is before."""
 
     def stop(self) -> None:
-        """Close everything. Called once, from the task's thread, after the last `poll` or an error."""
+        """Close everything. Called once, from the task's thread, after the last `poll` or an error, also one
+        of `start`."""
 
 
 class SinkTaskContext(Protocol):
-    """What the runtime offers a sink task."""
+    """What the runtime offers a sink task. What is asked for here happens once the present call returns."""
 
     @property
-    def connector_name(self) -> str: ...
+    def connector_name(self) -> str:
+        """The name that the connector is deployed under."""
+        ...
 
     @property
-    def task_id(self) -> int: ...
+    def task_id(self) -> int:
+        """The task's number, from 0: its place in what `task_configs` returned."""
+        ...
 
     @property
     def assignment(self) -> frozenset[TopicPartition]:
@@ -122,9 +140,13 @@ class SinkTaskContext(Protocol):
         """Ask for `pre_commit` soon instead of at the next interval."""
         ...
 
-    def pause(self, *partitions: TopicPartition) -> None: ...
+    def pause(self, *partitions: TopicPartition) -> None:
+        """Deliver nothing more of these partitions until `resume`."""
+        ...
 
-    def resume(self, *partitions: TopicPartition) -> None: ...
+    def resume(self, *partitions: TopicPartition) -> None:
+        """Deliver these partitions again, from where they were paused."""
+        ...
 
     def report_errant(self, record: SinkRecord, error: Exception) -> None:
         """Hand a record that cannot be written to the error handling of the connector (KIP-610): the dead
@@ -139,7 +161,8 @@ class SinkTask(ABC, Generic[C]):
     """
 
     @abstractmethod
-    def start(self, context: SinkTaskContext, config: C) -> None: ...
+    def start(self, context: SinkTaskContext, config: C) -> None:
+        """Open what is needed. No partition is assigned yet."""
 
     def open(self, partitions: Iterable[TopicPartition]) -> None:
         """These partitions are assigned now; their records will come."""
@@ -161,4 +184,6 @@ class SinkTask(ABC, Generic[C]):
     def close(self, partitions: Iterable[TopicPartition]) -> None:
         """These partitions are taken away (or the task stops): drop or finish what is open for them."""
 
-    def stop(self) -> None: ...
+    def stop(self) -> None:
+        """Close everything. Called once, from the task's thread, after the last `close` or an error, also one
+        of `start`."""

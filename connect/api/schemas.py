@@ -93,6 +93,7 @@ class Schema:
         return self._hash
 
     def field(self, name: str) -> Field | None:
+        """The field of a STRUCT of this name."""
         return self.by_name.get(name)
 
     def as_optional(self) -> "Schema":

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from connect.cli import connectors, logs, records, topics
+from connect.cli import connectors, logs, plugins, records, topics
 from connect.cli.failure import Failure
 from connect.cli.servers import DATA_DIR, KAFKA_PORT, REST_PORT
 from connect.version import __version__
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.add_typer(connectors.app, name="connectors")
 app.add_typer(topics.app, name="topics")
 app.add_typer(logs.app, name="log")
+app.add_typer(plugins.app, name="plugin")
 app.command()(records.produce)
 app.command()(records.consume)
 

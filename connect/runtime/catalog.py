@@ -34,6 +34,9 @@ class PluginCatalog:
             await asyncio.gather(
                 *(self._describe(entry) for kind in PluginKind for entry in self.plugins.all(kind))
             )
+        for told in self._described.values():
+            if "error" in told:  # it says which plugin
+                _LOG.warning("%s", told["error"])
 
     async def know(self, class_name: str) -> bool:
         """Whether there is a connector of this name; one that is not installed (`module:Class`) is asked now.

@@ -112,7 +112,10 @@ class WorkerConfig(TaskConfig):
     )  # fmt: skip
     plugin_path: list[str] = setting(
         "plugin.path", default=[], importance=Importance.LOW,
-        doc="Directories with connectors that are not installed; their classes go by `module:Class`.",
+        doc=(
+            "Directories with plugins that are not installed: packages, in the directory itself or one in a "
+            "directory of its own each, and modules, whose classes go by `module:Class`."
+        ),
     )  # fmt: skip
     override_policy: str = setting(
         "connector.client.config.override.policy", default="All", importance=Importance.LOW,

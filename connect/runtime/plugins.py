@@ -1,7 +1,8 @@
 """Which plugins there are, found through entry points without importing them.
 
 A plugin goes by its Java class name, by an alias of that (`PostgresConnector`, `Postgres`, `JsonConverter`,
-`Json`, `Cast$Value`), or, for code that is not installed, by `module:Class`.
+`Json`, `Cast$Value`), or, for code that is not installed, by `module:Class`. Packages are looked for where
+Python looks, and in the directories of `plugin.path`.
 """
 
 import re
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
+from pathlib import Path
 from typing import Any, Final, cast
 
 from connect.api import (
@@ -24,6 +26,7 @@ from connect.api import (
     SourceConnector,
     Transform,
 )
+from connect.api.plugins import UNDEFINED_VERSION
 
 
 class PluginKind(StrEnum):
@@ -52,14 +55,18 @@ _LOCAL: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 @dataclass(frozen=True, slots=True)
 class PluginEntry:
-    """One plugin; `target` is its `module:Class`."""
+    """One plugin; `target` is its `module:Class`, `package` what it comes with."""
 
     class_name: str
     kind: PluginKind
     target: str
+    package: Distribution | None = None
 
     def load(self) -> type[Plugin]:
-        """Import it; raises `ConfigError` if that fails or it is not what it is registered as."""
+        """Import it; raises `ConfigError` if that fails or it is not what it is registered as.
+
+        A class that names no version has that of its package from then on.
+        """
         module, _, name = self.target.partition(":")
         try:
             found: Any = import_module(module)
@@ -70,7 +77,12 @@ class PluginEntry:
         if not (isinstance(found, type) and issubclass(found, _BASES[self.kind])):
             wanted = " or ".join(base.__name__ for base in _BASES[self.kind])
             raise ConfigError(f"plugin {self.class_name}: {self.target} is not a {wanted}")
-        return cast(type[Plugin], found)
+        if lacking := _lacking(found):
+            raise ConfigError(f"plugin {self.class_name}: {self.target} has no {', '.join(lacking)}")
+        plugin = cast(type[Plugin], found)
+        if plugin.version == UNDEFINED_VERSION and self.package is not None:
+            plugin.version = self.package.version
+        return plugin
 
     @property
     def module(self) -> str:
@@ -94,13 +106,19 @@ class Plugins:
 
     @classmethod
     @cache
-    def discover(cls) -> "Plugins":
-        """All that installed packages offer; looked up once per process, and before it forks."""
-        return cls(
-            PluginEntry(point.name, kind, point.value)
-            for kind in PluginKind
-            for point in entry_points(group=kind.value)
-        )
+    def discover(cls, plugin_directories: tuple[str, ...] = ()) -> "Plugins":
+        """All that installed packages offer, and the packages in these directories; what is installed goes
+        first. Looked up once per process, and before it forks."""
+        offered: dict[tuple[PluginKind, str], PluginEntry] = {}
+        beside = [
+            point for package in distributions(path=list(plugin_directories)) for point in _points(package)
+        ]
+        for kind in PluginKind:
+            for point in (*entry_points(group=kind.value), *beside):
+                if point.group == kind.value:
+                    entry = PluginEntry(point.name, kind, point.value, point.dist)
+                    offered.setdefault((kind, point.name), entry)
+        return cls(offered.values())
 
     def all(self, kind: PluginKind) -> list[PluginEntry]:
         return sorted(self._entries[kind].values(), key=lambda entry: entry.class_name)
@@ -129,6 +147,29 @@ class Plugins:
     def finder(self, kind: PluginKind) -> Callable[[str], type[Plugin]]:
         """What loads the class of a name; raises `ConfigError`."""
         return lambda name: self.get(kind, name).load()
+
+
+def _lacking(plugin: type) -> list[str]:
+    """What its author has left out."""
+    lacking = sorted(getattr(plugin, "__abstractmethods__", ()))
+    if issubclass(plugin, Connector) and not hasattr(plugin, "task_class"):
+        lacking.append("task_class")
+    return lacking
+
+
+def plugin_directories(plugin_path: Iterable[str]) -> tuple[str, ...]:
+    """Where Python finds the code of a `plugin.path`: its directories, and, as in Kafka Connect, a directory
+    in them per plugin (`pip install --target DIRECTORY/PLUGIN PACKAGE`)."""
+    found: list[str] = []
+    for directory in map(Path, plugin_path):
+        found.append(str(directory))
+        found += sorted({str(info.parent) for info in directory.glob("*/*.dist-info")})
+    return tuple(dict.fromkeys(found))
+
+
+def _points(package: Distribution) -> Iterable[EntryPoint]:
+    groups = {kind.value for kind in PluginKind}
+    return [point for point in package.entry_points if point.group in groups]
 
 
 def _aliases(entry: PluginEntry) -> set[str]:

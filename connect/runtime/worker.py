@@ -18,7 +18,7 @@ from connect.runtime.internal_topics import prepare_internal_topics
 from connect.runtime.kafka_clients import aiokafka_settings
 from connect.runtime.operations import Operations
 from connect.runtime.plugin_hosts import PluginHosts
-from connect.runtime.plugins import Plugins
+from connect.runtime.plugins import Plugins, plugin_directories
 from connect.runtime.stores import ConfigStore, OffsetStore, StatusStore
 from connect.runtime.supervisor import Supervisor, task_config
 from connect.runtime.topic_map import TopicMap
@@ -34,8 +34,9 @@ class Worker(Operations):
     def __init__(self, settings: Mapping[str, str]) -> None:
         worker = WorkerConfig.parse(settings)
         self._client = aiokafka_settings(worker.client("admin"))
-        self._forks = ForkServer(worker.plugin_path, worker.log_level)
-        plugins = Plugins.discover()
+        directories = plugin_directories(worker.plugin_path)
+        self._forks = ForkServer(directories, worker.log_level)
+        plugins = Plugins.discover(directories)
         hosts = PluginHosts(self._forks, worker.originals, worker.plugin_timeout_ms / 1000)
         catalog = PluginCatalog(plugins, hosts)
         herder = Herder(

@@ -48,6 +48,8 @@ log = structlog.get_logger(__name__)
 class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
     """Reads one database. All work happens in `poll`, so that a server that is down is tried again."""
 
+    _started = False
+
     def start(self, context: SourceTaskContext, config: PostgresSourceConfig) -> None:
         self._context = context
         self._config = config
@@ -65,6 +67,7 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         self._started_snapshot = False
         self._failures = 0
         self._batches = self._run()
+        self._started = True
 
     # --- the calls of the runtime
 
@@ -98,6 +101,8 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
                 self._stream.confirm(position.start)
 
     def stop(self) -> None:
+        if not self._started:  # the stored offset was refused, and nothing is open
+            return
         self._batches = iter(())
         self._disconnect()
         if self._config.slot_drop_on_stop:

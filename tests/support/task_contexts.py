@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from connect.api import SinkRecord, TopicPartition
+from connect.api import TopicPartition
+from connect.testing.tasks import SinkRunContext
 
 
 class SourceContext:
@@ -29,34 +30,19 @@ class SourceContext:
         return self.stopping
 
 
-class SinkContext:
-    """Remembers what the task asked for."""
+class SinkContext(SinkRunContext):
+    """Remembers what else the task asked for."""
 
     connector_name = "test-sink"
-    task_id = 0
 
     def __init__(self, *assignment: TopicPartition) -> None:
+        super().__init__()
         self.assignment = frozenset(assignment)
-        self.rewound: dict[TopicPartition, int] = {}
         self.timeout_ms: int | None = None
         self.commits_requested = 0
-        self.paused: set[TopicPartition] = set()
-        self.errant: list[tuple[SinkRecord, Exception]] = []
-
-    def rewind(self, offsets: Mapping[TopicPartition, int]) -> None:
-        self.rewound.update(offsets)
 
     def timeout(self, milliseconds: int) -> None:
         self.timeout_ms = milliseconds
 
     def request_commit(self) -> None:
         self.commits_requested += 1
-
-    def pause(self, *partitions: TopicPartition) -> None:
-        self.paused.update(partitions)
-
-    def resume(self, *partitions: TopicPartition) -> None:
-        self.paused.difference_update(partitions)
-
-    def report_errant(self, record: SinkRecord, error: Exception) -> None:
-        self.errant.append((record, error))
