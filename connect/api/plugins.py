@@ -108,3 +108,8 @@ class ConfigProvider(Plugin, ABC):
     def get(self, path: str, keys: Sequence[str]) -> Mapping[str, str]:
         """The values of those of `keys` that exist under `path` (empty for `${provider:key}`). Raises
         `ConfigError` if nothing can be looked up there; its text must not hold a value."""
+
+    def ttl_ms(self, path: str) -> int | None:
+        """How many milliseconds what `get` has just given for `path` is good for; None, the default, is for
+        ever. Asked after each `get`. A connector with `config.action.reload=restart` is restarted then."""
+        return None

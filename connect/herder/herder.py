@@ -79,6 +79,7 @@ class _Connector:
     asked_revision: int = 0  # that they were asked for
     failures: int = 0
     retry_at_ms: int | None = None
+    reload_at_ms: int | None = None  # when a value of a config provider runs out
     status: Status | None = None
 
 
@@ -152,8 +153,15 @@ class Herder:
         task.failures = 0
         self._show_task(task, Status(State.RESTARTING))
 
-    def on_task_configs(self, name: str, revision: int, tasks: Sequence[Mapping[str, str | None]]) -> None:
-        """The answer to `MakeTaskConfigs`."""
+    def on_task_configs(
+        self,
+        name: str,
+        revision: int,
+        tasks: Sequence[Mapping[str, str | None]],
+        reload_at_ms: int | None = None,
+    ) -> None:
+        """The answer to `MakeTaskConfigs`; at `reload_at_ms` connector and tasks must read their configs
+        again."""
         connector = self._connectors.get(name)
         if connector is None or connector.revision != revision or name not in self.config.connectors:
             return
@@ -162,6 +170,10 @@ class Herder:
         if self.config.target(name) is not TargetState.STARTED:
             connector.asked_revision = connector.made_revision = 0
             return
+        # Tasks that run on hold what was looked up before: an earlier time stays.
+        if reload_at_ms is not None and connector.reload_at_ms is not None:
+            reload_at_ms = min(reload_at_ms, connector.reload_at_ms)
+        connector.reload_at_ms = reload_at_ms
         if list(tasks) != self.config.tasks.get(name, []):
             self._actions.append(WriteTaskConfigs(name, tasks, revision))
         self._show_connector(name, connector, Status(State.RUNNING))
@@ -227,6 +239,7 @@ class Herder:
 
     def decide(self, now_ms: int) -> list[Action]:
         """What is to be done now."""
+        self._reload_due(now_ms)
         desired = dict(self._desired())
         for task_id in desired:
             self._tasks.setdefault(task_id, _Task(task_id))
@@ -243,7 +256,19 @@ class Herder:
         times = [task.kill_at_ms for task in self._tasks.values() if task.phase is Phase.STOPPING]
         times += [task.restart_at_ms for task in self._tasks.values() if task.phase is Phase.FAILED]
         times += [c.retry_at_ms for c in self._connectors.values() if c.made_revision != c.revision]
+        times += [c.reload_at_ms for name, c in self._connectors.items() if self._may_reload(name)]
         return min((time for time in times if time is not None), default=None)
+
+    def _may_reload(self, name: str) -> bool:
+        """Not while it is paused: then it is done when it goes on."""
+        return name in self.config.connectors and self.config.target(name) is TargetState.STARTED
+
+    def _reload_due(self, now_ms: int) -> None:
+        """`config.action.reload`: restart connectors with values that have run out."""
+        for name, connector in self._connectors.items():
+            if self._may_reload(name) and _is_due(connector.reload_at_ms, now_ms):
+                connector.reload_at_ms = None
+                self.restart_connector(name, include_tasks=True, only_failed=False)
 
     def _desired(self) -> Iterator[tuple[TaskId, Mapping[str, str | None]]]:
         if self._shutting_down:

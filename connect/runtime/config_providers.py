@@ -123,6 +123,7 @@ class ConfigResolver:
             provider = cast(ConfigProvider, plugin())
             provider.configure(settings)
             self._providers[name] = provider
+        self.ttl_ms: int | None = None  # of the shortest-lived value that was looked up so far
 
     def resolve(self, properties: Mapping[str, str | None]) -> dict[str, str | None]:
         """The properties with every `${provider:path:key}` of a known provider replaced.
@@ -138,8 +139,12 @@ class ConfigResolver:
         provider = self._providers.get(match[1])
         if provider is None:
             return match[0]
-        key = match[4]
-        return provider.get(match[3] or "", [key]).get(key, match[0])
+        path, key = match[3] or "", match[4]
+        found = provider.get(path, [key]).get(key, match[0])
+        ttl_ms = provider.ttl_ms(path)
+        if ttl_ms is not None:
+            self.ttl_ms = ttl_ms if self.ttl_ms is None else min(self.ttl_ms, ttl_ms)
+        return found
 
 
 def _class_of(worker: Mapping[str, str], name: str) -> str:

@@ -8,7 +8,7 @@ import json
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from connect.api import ConfigError, ConnectError, Connector, Definition, SourceConnector
 from connect.runtime import group_offsets
@@ -83,18 +83,29 @@ def _role(plugin: type) -> list[str]:
     return [role for name, role in roles.items() if any(base.__name__ == name for base in plugin.__mro__)]
 
 
-def _load(request: Request) -> tuple[type[Connector[Any]], WorkerConfig, dict[str, str | None], Plugins]:
+class _Loaded(NamedTuple):
+    """What a request is about. `ttl_ms` says how long the looked-up values in `config` are good for."""
+
+    connector: type[Connector[Any]]
+    worker: WorkerConfig
+    config: dict[str, str | None]
+    plugins: Plugins
+    ttl_ms: int | None
+
+
+def _load(request: Request) -> _Loaded:
     worker, plugins = WorkerConfig.parse(request["worker"]), Plugins.discover()
     entry = plugins.get(PluginKind.CONNECTOR, request["config"].get("connector.class") or "")
-    config = ConfigResolver(worker.originals, plugins).resolve(request["config"])
-    return cast(type[Connector[Any]], entry.load()), worker, config, plugins
+    resolver = ConfigResolver(worker.originals, plugins)
+    config = resolver.resolve(request["config"])
+    return _Loaded(cast(type[Connector[Any]], entry.load()), worker, config, plugins, resolver.ttl_ms)
 
 
 def _validate(request: Request) -> Answer:
-    connector, worker, _, plugins = _load(request)
+    loaded = _load(request)
     name = request["config"].get("name") or ""
-    validator = Validator(worker, plugins, name, request["config"])
-    result = validator.validate(connector, look_outside=request["look_outside"])
+    validator = Validator(loaded.worker, loaded.plugins, name, request["config"])
+    result = validator.validate(loaded.connector, look_outside=request["look_outside"])
     return {
         "validation": asdict(replace(result, definitions=())),
         "definitions": [d and definition_json(d) for d in result.definitions],
@@ -102,7 +113,7 @@ def _validate(request: Request) -> Answer:
 
 
 def _task_configs(request: Request) -> Answer:
-    connector, _, config, plugins = _load(request)
+    connector, _, config, plugins, ttl_ms = _load(request)
     name, raw = request["connector"], request["config"]
     common = ConnectorConfig.parse({**config, "name": name})
     made = connector().task_configs(connector.config_class.parse(config), common.tasks_max)
@@ -113,7 +124,10 @@ def _task_configs(request: Request) -> Answer:
             "(tasks.max). Set 'tasks.max.enforce' to false to permit it."
         )
     task_class = _task_class_name(plugins, connector, raw["connector.class"])
-    return {"tasks": [_written_back({**task, "task.class": task_class}, raw) for task in made]}
+    return {
+        "tasks": [_written_back({**task, "task.class": task_class}, raw) for task in made],
+        "reload_ms": ttl_ms if common.config_action_reload == "restart" else None,
+    }
 
 
 def _written_back(task: Mapping[str, str], raw: Mapping[str, str | None]) -> dict[str, str]:
@@ -134,12 +148,13 @@ def _task_class_name(plugins: Plugins, connector: type[Connector[Any]], written:
 
 def _alter_offsets(request: Request) -> Answer:
     """Whether the connector says that it took care of the offsets."""
-    connector, _, config, _ = _load(request)
+    loaded = _load(request)
+    connector = loaded.connector
     if not issubclass(connector, SourceConnector):
         raise ConfigError("only a source connector has offsets of its own")
     offsets = [(partition, offset) for partition, offset in request["offsets"]]
     try:
-        done = connector().alter_offsets(connector.config_class.parse(config), offsets)
+        done = connector().alter_offsets(connector.config_class.parse(loaded.config), offsets)
     except ConnectError as exc:
         raise ConfigError(str(exc)) from exc  # what the user gave was refused; the connector is fine
     return {"done": bool(done)}

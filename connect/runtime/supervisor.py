@@ -35,6 +35,7 @@ from connect.runtime.task_process import TaskProcess
 
 _LOG = logging.getLogger(__name__)
 _KILLED_S: Final = 2.0  # for the kernel to end what was killed
+_RELOAD_MIN_MS: Final = 1_000  # between two reloads, whatever a config provider says
 
 
 def now_ms() -> int:
@@ -238,7 +239,9 @@ class Supervisor:
         except ConnectError as exc:
             self._herder.on_connector_failed(action.name, action.revision, trace_of(exc), now_ms())
         else:
-            self._herder.on_task_configs(action.name, action.revision, answer["tasks"])
+            reload_ms = answer["reload_ms"]
+            reload_at_ms = None if reload_ms is None else now_ms() + max(reload_ms, _RELOAD_MIN_MS)
+            self._herder.on_task_configs(action.name, action.revision, answer["tasks"], reload_at_ms)
         self.wake()
 
     async def _write_task_configs(self, action: WriteTaskConfigs) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from connect.api import (
     Config,
+    ConfigProvider,
     ConnectError,
     FieldError,
     RetriableError,
@@ -32,6 +33,19 @@ from connect.api import (
 class FaultConfig(Config):
     fault: str = setting("fault", default="none", doc="What goes wrong, and where.")
     tasks: int = setting("tasks", default=1, doc="How many task configs to make.")
+
+
+class LeasedFiles(ConfigProvider):
+    """`${NAME:/path/file:any}`: the text of a file, good for a second."""
+
+    def configure(self, properties: Mapping[str, str]) -> None:
+        pass
+
+    def get(self, path: str, keys: Sequence[str]) -> Mapping[str, str]:
+        return dict.fromkeys(keys, Path(path).read_text())
+
+    def ttl_ms(self, path: str) -> int | None:
+        return 1_000
 
 
 class CountingConfig(FaultConfig):

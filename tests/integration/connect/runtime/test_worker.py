@@ -306,6 +306,32 @@ def test_secrets_stay_references(broker: Broker, kafka_topic: str, tmp_path: Pat
     asyncio.run(scenario())
 
 
+def test_a_value_that_runs_out_is_looked_up_again(broker: Broker, kafka_topic: str, tmp_path: Path) -> None:
+    fault = tmp_path / "fault"
+    fault.write_text("none")
+    settings = worker_settings(
+        broker.bootstrap,
+        config_providers="lease",
+        config_providers_lease_class="fault_connectors:LeasedFiles",
+    )
+    config = source(kafka_topic, fault=f"${{lease:{fault}:}}")
+
+    async def scenario() -> None:
+        async with running(settings) as worker:
+            await worker.create("stays", {**config, "config.action.reload": "none"})
+            await worker.create("reloads", config)
+            await until_state(worker, "stays", State.RUNNING)
+            await until_state(worker, "reloads", State.RUNNING)
+            fault.write_text("start raises")
+            await until_state(worker, "reloads", State.FAILED)
+            assert "cannot start" in trace_of(worker, "reloads")
+            assert worker.status("stays").tasks[0].state is State.RUNNING
+            fault.write_text("none")
+            await until_state(worker, "reloads", State.RUNNING)
+
+    asyncio.run(scenario())
+
+
 def test_a_topic_that_is_not_compacted_is_refused(broker: Broker, kafka_topic: str) -> None:
     produce(broker.bootstrap, kafka_topic, [b"x"])
     settings = worker_settings(broker.bootstrap) | {"offset.storage.topic": kafka_topic}

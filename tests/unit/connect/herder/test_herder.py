@@ -42,10 +42,12 @@ class Bench:
         self.herder.on_config_record("target-state-a", {"state.v2": state})
         return self.decide()
 
-    def answer(self, tasks: Sequence[dict[str, str]], asked: Action) -> list[Action]:
+    def answer(
+        self, tasks: Sequence[dict[str, str]], asked: Action, reload_at_ms: int | None = None
+    ) -> list[Action]:
         """The connector's task configs; written, if the herder says so, and read back."""
         assert isinstance(asked, MakeTaskConfigs)
-        self.herder.on_task_configs("a", asked.revision, tasks)
+        self.herder.on_task_configs("a", asked.revision, tasks, reload_at_ms)
         actions = self.decide()
         for action in actions:
             if isinstance(action, WriteTaskConfigs):
@@ -308,3 +310,42 @@ def test_task_configs_made_for_an_older_config_or_a_deleted_connector_are_not_wa
     assert bench.herder.wants_tasks("a", asked.revision + 1)
     bench.herder.on_config_record("connector-a", None)
     assert not bench.herder.wants_tasks("a", asked.revision + 1)
+
+
+def test_values_that_run_out_restart_the_connector_and_its_tasks() -> None:
+    bench = Bench()
+    (asked,) = bench.deploy()
+    bench.answer([{"t": "0"}], asked, reload_at_ms=1_000)
+    bench.herder.on_task_running(TASK, 0)
+    bench.decide()
+    assert bench.herder.next_wakeup_ms() == 1_000
+    restarting, stop, asked = bench.wake()
+    assert (restarting, stop) == (ShowTask(TASK, Status(State.RESTARTING)), StopTask(TASK))
+    bench.herder.on_task_exited(TASK, None, bench.now)
+    assert bench.decide() == [StartTask(TASK, {"t": "0"}, paused=False)]
+    bench.answer([{"t": "0"}], asked, reload_at_ms=2_000)
+    assert bench.herder.next_wakeup_ms() == 2_000
+
+
+def test_values_of_tasks_that_run_on_keep_their_time() -> None:
+    bench = Bench()
+    (asked,) = bench.deploy()
+    bench.answer([{"t": "0"}], asked, reload_at_ms=1_000)
+    (asked,) = bench.deploy()
+    bench.answer([{"t": "0"}], asked, reload_at_ms=5_000)
+    assert bench.herder.next_wakeup_ms() == 1_000
+    (asked,) = bench.deploy()  # nothing is looked up any more
+    bench.answer([{"t": "0"}], asked)
+    assert bench.herder.next_wakeup_ms() is None
+
+
+def test_a_paused_connector_reloads_when_it_goes_on() -> None:
+    bench = Bench()
+    (asked,) = bench.deploy()
+    bench.answer([{"t": "0"}], asked, reload_at_ms=1_000)
+    bench.herder.on_task_running(TASK, 0)
+    bench.target("PAUSED")
+    bench.now = 1_000
+    assert bench.herder.next_wakeup_ms() is None
+    assert bench.decide() == []
+    assert StopTask(TASK) in bench.target("STARTED")

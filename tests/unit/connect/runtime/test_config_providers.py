@@ -1,10 +1,11 @@
 """`${provider:path:key}` and .properties files."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from connect.api import ConfigError
+from connect.api import ConfigError, ConfigProvider
 from connect.runtime.config_providers import ConfigResolver
 from connect.runtime.plugins import Plugins
 
@@ -87,3 +88,25 @@ def test_env_allowlist(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_provider_needs_a_class() -> None:
     with pytest.raises(ConfigError, match=r"config\.providers\.vault\.class is not set"):
         resolver(config_providers="vault")
+
+
+class Leased(ConfigProvider):
+    """A value for each path, which says how many milliseconds it is good for."""
+
+    def configure(self, properties: Mapping[str, str]) -> None:
+        pass
+
+    def get(self, path: str, keys: Sequence[str]) -> Mapping[str, str]:
+        return dict.fromkeys(keys, f"for {path}")
+
+    def ttl_ms(self, path: str) -> int | None:
+        return None if path == "ever" else int(path)
+
+
+def test_the_shortest_time_to_live_counts() -> None:
+    leases = {"config_providers": "lease", "config_providers_lease_class": f"{__name__}:Leased"}
+    one = resolver(**leases)
+    assert one.resolve({"a": "${lease:ever:k}"}) == {"a": "for ever"}
+    assert one.ttl_ms is None
+    one.resolve({"a": "${lease:500:k}", "b": "${lease:20:k} ${lease:ever:k}", "c": "${lease:30:k}"})
+    assert one.ttl_ms == 20
