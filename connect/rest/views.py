@@ -1,6 +1,6 @@
 """What answers look like: the worker's objects as Connect's JSON, keys in Connect's order."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from connect.api import Definition
@@ -16,12 +16,13 @@ from connect.runtime.service import (
 
 def info(of: ConnectorInfo, config: Mapping[str, str]) -> dict[str, Any]:
     """`config` is that of the connector with its secrets masked."""
-    return {
+    view: dict[str, Any] = {
         "name": of.name,
         "config": dict(config),
         "tasks": [{"connector": of.name, "task": task} for task in of.task_ids],
         "type": of.type,
     }
+    return _with_warnings(view, of.warnings)
 
 
 def instance(of: InstanceStatus) -> dict[str, Any]:
@@ -92,7 +93,9 @@ def validation(of: Validation) -> dict[str, Any]:
             for known, value in zip(of.definitions, of.values, strict=True)
         ],
     }
-    # Connect has no place for warnings; strict clients must not meet an empty one.
-    if of.warnings:
-        view["warnings"] = list(of.warnings)
-    return view
+    return _with_warnings(view, of.warnings)
+
+
+def _with_warnings(view: dict[str, Any], warnings: Sequence[str]) -> dict[str, Any]:
+    """Connect has no place for warnings; strict clients must not meet an empty one."""
+    return {**view, "warnings": list(warnings)} if warnings else view

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from connect.api import ConfigError, ConnectError, Definition
@@ -127,23 +128,25 @@ class Operations:
         self, name: str, config: Mapping[str, str], initial_state: TargetState = TargetState.STARTED
     ) -> ConnectorInfo:
         async with self._changing(name):
-            config = await self._checked(name, config)
+            checked, warnings = await self._checked(name, config)
             if name in self._herder.config.connectors:
                 raise Conflict(f"Connector {name} already exists")
             # Also over what a deletion that was cut short left of an older connector.
             if initial_state is not self._herder.config.target(name):
                 await self._configs.put_target(name, initial_state)
-            await self._configs.put_connector(name, config)
-            info = ConnectorInfo(name, config, (), self._catalog.type_of(config.get("connector.class")))
+            await self._configs.put_connector(name, checked)
+            type_ = self._catalog.type_of(checked.get("connector.class"))
+            info = ConnectorInfo(name, checked, (), type_, warnings)
         self._supervisor.wake()
         return info
 
     async def put_config(self, name: str, config: Mapping[str, str]) -> tuple[bool, ConnectorInfo]:
         async with self._changing(name):
             created = name not in self._herder.config.connectors
-            await self._configs.put_connector(name, await self._checked(name, config))
+            checked, warnings = await self._checked(name, config)
+            await self._configs.put_connector(name, checked)
         self._supervisor.wake()
-        return created, self.info(name)
+        return created, replace(self.info(name), warnings=warnings)
 
     async def patch_config(self, name: str, patch: Mapping[str, str | None]) -> ConnectorInfo:
         async with self._changing(name):
@@ -151,9 +154,10 @@ class Operations:
             for key, value in patch.items():
                 if value is None:
                     del config[key]
-            await self._configs.put_connector(name, await self._checked(name, config))
+            checked, warnings = await self._checked(name, config)
+            await self._configs.put_connector(name, checked)
         self._supervisor.wake()
-        return self.info(name)
+        return replace(self.info(name), warnings=warnings)
 
     async def delete(self, name: str) -> None:
         async with self._changing(name):
@@ -274,8 +278,9 @@ class Operations:
         async with _in_time():
             return await self._validation(config, look_outside=True)
 
-    async def _checked(self, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The config to be stored; raises `BadRequest` with all that is wrong with it."""
+    async def _checked(self, name: str, config: Mapping[str, Any]) -> tuple[dict[str, Any], Sequence[str]]:
+        """The config to be stored, and what to warn of; raises `BadRequest` with all that is wrong with it.
+        The warnings are told then too: an unknown setting may be the missing one, misspelled."""
         named = {**config, "name": config.get("name", name)}
         if named.get("connector.class") is None:
             # Names only: a value may be a secret.
@@ -290,8 +295,9 @@ class Operations:
         validation = await self._validation(named, look_outside=True)
         errors = [error for value in validation.values for error in value.errors]
         if errors:
-            raise BadRequest("\n".join([_INVALID_HEAD.format(len(errors)), *errors, _INVALID_TAIL]))
-        return named
+            lines = [_INVALID_HEAD.format(len(errors)), *errors, *validation.warnings, _INVALID_TAIL]
+            raise BadRequest("\n".join(lines))
+        return named, validation.warnings
 
     async def _known(self, class_name: str) -> bool:
         try:

@@ -41,6 +41,7 @@ class ConnectorInfo:
     config: Mapping[str, str]
     task_ids: Sequence[int]
     type: str  # "source", "sink" or "unknown"
+    warnings: Sequence[str] = ()  # of the config that was just written
 
 
 @dataclass(frozen=True, slots=True)

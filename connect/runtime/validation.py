@@ -3,7 +3,6 @@
 Runs in the plugin host, since it loads plugins and may look outside (`check_connection`).
 """
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -32,6 +31,7 @@ from connect.runtime.kafka_clients import librdkafka_settings
 from connect.runtime.plugins import PluginEntry, PluginKind, Plugins
 from connect.runtime.service import ConfigValue, Validation
 from connect.runtime.task_config import TaskConfig
+from connect.runtime.unknown_settings import UnknownSettings
 from connect.transforms.chain import build_chain
 
 _ROLES = {"key.converter": Converter, "value.converter": Converter, "header.converter": HeaderConverter}
@@ -88,7 +88,7 @@ class Validator:
         self._rows: dict[str, _Row] = {}
         self._groups: dict[str, None] = {}
         self._warnings: list[str] = []
-        self._known: set[str] = set()
+        self._used: dict[str, type[Plugin] | None] = {}  # by the prefix of their settings
 
     def validate(self, connector: type[Connector[Any]], *, look_outside: bool) -> Validation:
         common = common_config(connector)
@@ -107,7 +107,7 @@ class Validator:
         self._check_chain()
         self._cross_check(common)
         config = self._cross_check(connector.config_class)
-        self._add_unknown(connector.config_class, common)
+        self._warn_of_unknown(connector.config_class, common)
         if look_outside and config is not None and not self._has_errors():
             self._blame(_look_outside(connector, config))
         return self._result()
@@ -161,6 +161,8 @@ class Validator:
 
     def _add_converter(self, role: str) -> None:
         """The converter's own settings, if the connector names it and it can be loaded."""
+        if self._config.get(role) is not None:
+            self._used[f"{role}."] = None
         row = self._rows[role]
         version_row = self._rows[f"{role}.plugin.version"]
         class_name = self._config.get(role) or getattr(self._worker, role.replace(".", "_"))
@@ -217,6 +219,7 @@ class Validator:
                 recommended=(version,) if version else (),
             )
         )  # fmt: skip
+        self._used[prefix] = plugin
         if plugin is None:
             return
         own = list(plugin.config_class.definitions().values())
@@ -231,9 +234,9 @@ class Validator:
             placed = replace(definition, name=f"{prefix}{definition.name}", group=group, order_in_group=order,
                              display_name=definition.display_name or definition.name)  # fmt: skip
             self._add(placed)
-        self._known |= {name for name in self._raw if name.startswith(prefix)}
 
     def _add_plugin(self, plugin: type[Plugin], prefix: str) -> None:
+        self._used[prefix] = plugin
         for definition in plugin.config_class.definitions().values():
             if not definition.internal:
                 self._add(definition, prefix)
@@ -283,15 +286,10 @@ class Validator:
             except ConfigError as exc:
                 self._blame([FieldError(f"{kind}.override", str(exc))])
 
-    def _add_unknown(self, own: type[Config], common: type[ConnectorConfig]) -> None:
-        """Warn of keys that mean nothing, with the nearest key that does."""
-        known = [*self._rows, *TaskConfig.definitions()]
-        for name in own.unknown(common.unknown(name for name in self._raw if name not in self._known)):
-            if name in self._rows:
-                continue
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f'; did you mean "{near[0]}"?' if near else ""
-            self._warnings.append(f'Unknown configuration "{name}" is ignored{hint}')
+    def _warn_of_unknown(self, own: type[Config], common: type[ConnectorConfig]) -> None:
+        groups = (self._config.get("topic.creation.groups") or "").split(",")
+        unknown = UnknownSettings(own, common, self._rows, self._used, [group.strip() for group in groups])
+        self._warnings += unknown.warnings(self._raw)
 
     def _blame(self, errors: Iterable[FieldError]) -> None:
         for error in errors:

@@ -1,6 +1,7 @@
 """A `ConnectService` in memory, without tasks: enough to see what REST makes of requests and answers."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import SecretStr
@@ -37,6 +38,7 @@ class ExampleConfig(Config):
 
 class FakeConnectService:
     def __init__(self) -> None:
+        self.warnings: list[str] = []
         self.kafka_cluster_id: str | None = "cluster-1"
         self.health = (200, "Worker has completed startup and is ready to handle requests.")
         self.configs: dict[str, dict[str, str]] = {}
@@ -83,7 +85,7 @@ class FakeConnectService:
             raise BadRequest("Connector config contains no connector type")
         self.configs[name] = dict(config)
         self.states[name] = initial_state
-        return self.info(name)
+        return replace(self.info(name), warnings=self.warnings)
 
     async def put_config(self, name: str, config: Mapping[str, str]) -> tuple[bool, ConnectorInfo]:
         created = name not in self.configs

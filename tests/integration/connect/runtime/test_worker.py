@@ -306,6 +306,22 @@ def test_secrets_stay_references(broker: Broker, kafka_topic: str, tmp_path: Pat
     asyncio.run(scenario())
 
 
+def test_unknown_settings_are_told_with_the_config(broker: Broker, kafka_topic: str) -> None:
+    warning = 'Unknown configuration "limt" is ignored; did you mean "limit"?'
+
+    async def scenario() -> None:
+        async with running(worker_settings(broker.bootstrap)) as worker:
+            wrong = source(kafka_topic, limt="5")
+            assert (await worker.create("n", wrong)).warnings == [warning]
+            assert (await worker.put_config("n", wrong))[1].warnings == [warning]
+            assert (await worker.patch_config("n", {"limt": "6"})).warnings == [warning]
+            assert worker.info("n").warnings == ()
+            with pytest.raises(BadRequest, match=r"(?s)configuration \"topic\".*did you mean \"topic\"\?"):
+                await worker.put_config("n", {"connector.class": SOURCE, "topci": "t"})
+
+    asyncio.run(scenario())
+
+
 def test_a_value_that_runs_out_is_looked_up_again(broker: Broker, kafka_topic: str, tmp_path: Path) -> None:
     fault = tmp_path / "fault"
     fault.write_text("none")

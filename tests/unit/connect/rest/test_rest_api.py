@@ -92,6 +92,14 @@ def test_create_answers_with_location_and_the_whole_connector(call: Client) -> N
     assert call("GET", "/connectors").json() == ["c"]
 
 
+def test_warnings_stand_last_in_the_answer(service: FakeConnectService, call: Client) -> None:
+    service.warnings = ["it is ignored"]
+    body = call("POST", "/connectors", {"name": "c", "config": {"connector.class": SOURCE}}).json()
+    assert list(body)[-1] == "warnings"
+    assert body["warnings"] == ["it is ignored"]
+    assert "warnings" not in call("GET", "/connectors/c").json()
+
+
 @pytest.mark.parametrize("initial", ["PAUSED", "paused"])
 def test_create_in_an_initial_state(call: Client, initial: str) -> None:
     body = {"name": "c", "initial_state": initial, "config": {"connector.class": SOURCE}}
