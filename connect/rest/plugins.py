@@ -22,9 +22,11 @@ async def list_plugins(
 
 
 @router.get("/{plugin}/config")
-async def plugin_config(service: Service, plugin: Plugin) -> Response:
-    """The definitions of a plugin's settings (KIP-769)."""
-    return Json([views.definition(one) for one in await service.plugin_definitions(plugin)])
+async def plugin_config(
+    service: Service, plugin: Plugin, version: Annotated[str | None, Query()] = None
+) -> Response:
+    """The definitions of a plugin's settings (KIP-769); of the version that is asked for, if it is there."""
+    return Json([views.definition(one) for one in await service.plugin_definitions(plugin, version)])
 
 
 @router.put("/{plugin}/config/validate", dependencies=[JSON_BODY])

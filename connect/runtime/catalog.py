@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from connect.api import ConfigError, Definition
+from connect.api.plugins import UNDEFINED_VERSION
 from connect.runtime.definitions import definition_from_json
 from connect.runtime.forks import ForkServer
 from connect.runtime.plugin_hosts import PluginFailed, PluginHosts
+from connect.runtime.plugin_versions import check_version
 from connect.runtime.plugins import PluginEntry, PluginKind, Plugins
 from connect.runtime.service import NotFound, PluginInfo
 
@@ -94,6 +96,15 @@ class PluginCatalog:
             if entry is not None and (told := self._told(entry)) and "definitions" in told:
                 return [definition_from_json(definition) for definition in told["definitions"]]
         raise NotFound(f"Unknown plugin {name}.")
+
+    def check_version(self, name: str, required: str | None) -> None:
+        """Raises `ConfigError` if the plugin has another version."""
+        for kind in _SHOWN:
+            if entry := self.plugins.find(kind, name):
+                check_version(
+                    entry.class_name, self._told(entry).get("version") or UNDEFINED_VERSION, required
+                )
+                return
 
     def _told(self, entry: PluginEntry) -> Mapping[str, Any]:
         return self._described.get(_key(entry), {})

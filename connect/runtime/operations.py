@@ -104,8 +104,13 @@ class Operations:
     def plugins(self, connectors_only: bool) -> Sequence[PluginInfo]:
         return self._catalog.infos(connectors_only)
 
-    async def plugin_definitions(self, plugin: str) -> Sequence[Definition]:
-        return await self._catalog.definitions(plugin)
+    async def plugin_definitions(self, plugin: str, version: str | None = None) -> Sequence[Definition]:
+        definitions = await self._catalog.definitions(plugin)
+        try:
+            self._catalog.check_version(plugin, version)
+        except ConfigError as exc:
+            raise BadRequest(str(exc)) from exc
+        return definitions
 
     def _config(self, name: str) -> Mapping[str, Any]:
         try:

@@ -133,8 +133,8 @@ class Plugins:
         return self.find(PluginKind.CONNECTOR, name)
 
     def name_of(self, plugin: object) -> str:
-        """The class name that users know an instance's class by, for reports."""
-        cls = type(plugin)
+        """The class name that users know a class, or an instance's class, by, for reports."""
+        cls = plugin if isinstance(plugin, type) else type(plugin)
         return self._names.get(f"{cls.__module__}:{cls.__qualname__}", f"{cls.__module__}.{cls.__qualname__}")
 
     def get(self, kind: PluginKind, name: str) -> PluginEntry:

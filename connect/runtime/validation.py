@@ -28,6 +28,7 @@ from connect.runtime.config_providers import ConfigResolver
 from connect.runtime.connector_config import ConnectorConfig, SinkConnectorConfig, SourceConnectorConfig
 from connect.runtime.errors import trace_of
 from connect.runtime.kafka_clients import librdkafka_settings
+from connect.runtime.plugin_versions import check_version
 from connect.runtime.plugins import PluginEntry, PluginKind, Plugins
 from connect.runtime.service import ConfigValue, Validation
 from connect.runtime.task_config import TaskConfig
@@ -94,6 +95,7 @@ class Validator:
         common = common_config(connector)
         for definition in common.definitions().values():
             self._add(self._with_version(definition, connector.version))
+        self._check_version("connector.plugin.version", connector)
         self._add_transforms()
         for definition in connector.config_class.definitions().values():
             if not definition.internal:
@@ -181,6 +183,7 @@ class Validator:
         if version_row.definition is not None:
             version_row.definition = replace(version_row.definition, default=plugin.version)
             version_row.recommended = (plugin.version,)
+        self._check_version(f"{role}.plugin.version", plugin)
         if self._config.get(role) is not None:
             self._add_plugin(plugin, f"{role}.")
 
@@ -222,6 +225,7 @@ class Validator:
         self._used[prefix] = plugin
         if plugin is None:
             return
+        self._check_version(f"{prefix}plugin.version", plugin)
         own = list(plugin.config_class.definitions().values())
         if kind is PluginKind.TRANSFORM:
             own += [
@@ -234,6 +238,14 @@ class Validator:
             placed = replace(definition, name=f"{prefix}{definition.name}", group=group, order_in_group=order,
                              display_name=definition.display_name or definition.name)  # fmt: skip
             self._add(placed)
+
+    def _check_version(self, name: str, plugin: type[Plugin]) -> None:
+        """That the setting asks for the version that there is (KIP-891)."""
+        required = self._config.get(name)
+        try:
+            check_version(self._plugins.name_of(plugin), plugin.version, required)
+        except ConfigError as exc:
+            self._rows[name].errors.append(str(ConfigError.invalid(name, required, str(exc))))
 
     def _add_plugin(self, plugin: type[Plugin], prefix: str) -> None:
         self._used[prefix] = plugin

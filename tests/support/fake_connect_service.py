@@ -135,7 +135,9 @@ class FakeConnectService:
         found = [PluginInfo(SOURCE, "source", "1.0")]
         return found if connectors_only else [*found, PluginInfo("org.example.Cast", "transformation", None)]
 
-    async def plugin_definitions(self, plugin: str) -> list[Definition]:
+    async def plugin_definitions(self, plugin: str, version: str | None = None) -> list[Definition]:
+        if version not in (None, "1.0"):
+            raise BadRequest(f"no version {version}")
         if plugin != SOURCE:
             raise NotFound(f"Unknown plugin {plugin}.")
         return list(ExampleConfig.definitions().values())

@@ -342,6 +342,12 @@ def test_plugins(call: Client) -> None:
     }
 
 
+def test_a_version_of_a_plugin_may_be_asked_for(call: Client) -> None:
+    path = f"/connector-plugins/{SOURCE}/config"
+    assert call("GET", f"{path}?version=1.0").json() == call("GET", path).json()
+    assert refusal(call("GET", f"{path}?version=2.0")) == (400, "no version 2.0")
+
+
 def test_validate_answers_setting_by_setting(call: Client) -> None:
     body = {"connector.class": SOURCE, "colour": "red"}
     answer = call("PUT", f"/connector-plugins/{SOURCE}/config/validate", body).json()

@@ -7,6 +7,7 @@ import pytest
 from connect.runtime.config import WorkerConfig
 from connect.runtime.plugins import PluginKind, Plugins
 from connect.runtime.validation import Validator
+from connect.version import __version__
 
 CONNECTOR = {"name": "c", "connector.class": "FileStreamSource", "topic": "t", "transforms": "a"}
 ROUTER = {
@@ -43,6 +44,24 @@ CAST = {"transforms.a.type": "Cast$Value", "transforms.a.spec": "id:int33"}
 def test_transforms_that_do_not_fit_together(changes: dict[str, str], message: str) -> None:
     [only] = errors_of({**CONNECTOR, **ROUTER, **changes})["transforms"]
     assert message in only
+
+
+@pytest.mark.parametrize(
+    ("name", "plugin"),
+    [
+        ("connector.plugin.version", "org.apache.kafka.connect.file.FileStreamSourceConnector"),
+        ("value.converter.plugin.version", "org.apache.kafka.connect.json.JsonConverter"),
+        ("transforms.a.plugin.version", "org.apache.kafka.connect.transforms.RegexRouter"),
+    ],
+)
+def test_versions_of_plugins(name: str, plugin: str) -> None:
+    config = {**CONNECTOR, **ROUTER}
+    assert errors_of({**config, name: __version__}) == {}
+    [only] = errors_of({**config, name: "[77,)"})[name]
+    assert only == (
+        f"Invalid value [77,) for configuration {name}: Plugin {plugin} not found that matches the version "
+        f"range [77,), available versions: [{__version__}]"
+    )
 
 
 def test_a_wrong_setting_is_told_at_its_own_place_only() -> None:
