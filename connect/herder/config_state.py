@@ -18,6 +18,7 @@ TASK_PREFIX = "task-"
 COMMIT_PREFIX = "commit-"
 TARGET_STATE_PREFIX = "target-state-"
 RESTART_PREFIX = "restart-connector-"
+LOGGER_PREFIX = "logger-cluster-"  # tells workers, not the herder
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from connect.herder.states import State, TargetState, TaskId
 from connect.runtime.catalog import PluginCatalog
 from connect.runtime.config import WorkerConfig
 from connect.runtime.definitions import definition_from_json
+from connect.runtime.loggers import Loggers
 from connect.runtime.plugin_hosts import PluginFailed, PluginHosts
 from connect.runtime.service import (
     BadRequest,
@@ -69,6 +70,7 @@ class Operations:
         self._hosts = hosts
         self._catalog = catalog
         self._locks: dict[str, asyncio.Lock] = {}
+        self.loggers = Loggers()
 
     # Reading
 
@@ -124,6 +126,10 @@ class Operations:
         return InstanceStatus(status.state, self._worker_id, version, status.trace)
 
     # Changing
+
+    async def set_cluster_log_level(self, namespace: str, level: str) -> None:
+        async with _in_time():
+            await self._configs.put_log_level(namespace, level)  # in force once it has been read back
 
     async def reset_active_topics(self, name: str) -> None:
         self._statuses.forget_topics(name)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 from connect.api import Definition
 from connect.herder.states import State as State
 from connect.herder.states import TargetState as TargetState
+from connect.runtime.loggers import Loggers
 
 
 class ServiceError(Exception):
@@ -106,6 +107,15 @@ class ConnectService(Protocol):
     @property
     def health(self) -> tuple[int, str]:
         """(200, …) healthy, (503, …) starting, (500, …) unhealthy, with one sentence why (KIP-1017)."""
+        ...
+
+    @property
+    def loggers(self) -> Loggers:
+        """Those of this worker's own process."""
+        ...
+
+    async def set_cluster_log_level(self, namespace: str, level: str) -> None:
+        """Set the level of these loggers in every worker that runs now (KIP-976)."""
         ...
 
     def connectors(self) -> Sequence[str]: ...

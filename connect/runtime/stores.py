@@ -74,6 +74,9 @@ class ConfigStore:
         value = {"include-tasks": include_tasks, "only-failed": only_failed}
         await self.map.put(f"{config_state.RESTART_PREFIX}{name}", value)
 
+    async def put_log_level(self, namespace: str, level: str) -> None:
+        await self.map.put(f"{config_state.LOGGER_PREFIX}{namespace}", {"level": level})
+
 
 class OffsetStore:
     """The offsets topic: how far each source partition has been read. Key `["NAME",{partition}]`."""

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import aiokafka
 
 from connect.api import ConnectError
+from connect.herder.config_state import LOGGER_PREFIX
 from connect.herder.herder import Herder
 from connect.runtime.catalog import PluginCatalog
 from connect.runtime.config import WorkerConfig
@@ -16,6 +17,7 @@ from connect.runtime.forks import ForkServer
 from connect.runtime.group_members import GroupMembers
 from connect.runtime.internal_topics import prepare_internal_topics
 from connect.runtime.kafka_clients import aiokafka_settings
+from connect.runtime.loggers import LEVELS
 from connect.runtime.operations import Operations
 from connect.runtime.plugin_hosts import PluginHosts
 from connect.runtime.plugins import Plugins, plugin_directories
@@ -115,8 +117,21 @@ class Worker(Operations):
         return lambda on_record: TopicMap(topic, self._client, on_record)
 
     def _on_config_record(self, key: str, value: Any) -> None:
+        if key.startswith(LOGGER_PREFIX):
+            self._on_log_level(key.removeprefix(LOGGER_PREFIX), value)
+            return
         self._herder.on_config_record(key, value)
         self._supervisor.wake()
+
+    def _on_log_level(self, namespace: str, value: Any) -> None:
+        """Levels hold until a worker ends: what was set before this one started is not for it."""
+        if self._state != "running":
+            return
+        level = value.get("level") if isinstance(value, Mapping) else None
+        if level in LEVELS:
+            self.loggers.set_level(namespace, level)
+        else:
+            _LOG.warning("the level %r for the loggers %s is not known and is ignored", level, namespace)
 
     async def _learn_connectors(self) -> None:
         """Types and versions of deployed connectors that are not installed plugins."""

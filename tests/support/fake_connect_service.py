@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from connect.api import Config, Definition, setting
+from connect.runtime.loggers import Loggers
 from connect.runtime.service import (
     BadRequest,
     ConfigValue,
@@ -39,6 +40,8 @@ class ExampleConfig(Config):
 class FakeConnectService:
     def __init__(self) -> None:
         self.warnings: list[str] = []
+        self.loggers = Loggers()
+        self.cluster_levels: dict[str, str] = {}
         self.kafka_cluster_id: str | None = "cluster-1"
         self.health = (200, "Worker has completed startup and is ready to handle requests.")
         self.configs: dict[str, dict[str, str]] = {}
@@ -51,6 +54,9 @@ class FakeConnectService:
         if name not in self.configs:
             raise NotFound(f"Connector {name} not found")
         return self.configs[name]
+
+    async def set_cluster_log_level(self, namespace: str, level: str) -> None:
+        self.cluster_levels[namespace] = level
 
     def connectors(self) -> list[str]:
         return list(self.configs)

@@ -48,7 +48,7 @@ DIFFERENCES: dict[str, dict[int, str]] = {
     },
     "topics": {4: RESET_AT_ONCE},
     "failed_tasks": {11: STATE, 13: STATE},
-    "loggers": {8: UNREADABLE, 12: UNREADABLE, 13: UNREADABLE, 15: SCOPE, 16: SCOPE, 20: LEVELS},
+    "loggers": {8: UNREADABLE, 12: UNREADABLE, 13: UNREADABLE, 16: SCOPE, 20: LEVELS},
     "session_key": {0: NO_PEERS, 1: NO_PEERS, 2: NO_PEERS},
     "plugins": {19: NOT_A_PLUGIN, **dict.fromkeys((20, 21, 22), OWN_VERSION)},
     "plugin_configs_transforms": {

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -320,6 +321,23 @@ def test_unknown_settings_are_told_with_the_config(broker: Broker, kafka_topic: 
                 await worker.put_config("n", {"connector.class": SOURCE, "topci": "t"})
 
     asyncio.run(scenario())
+
+
+def test_a_log_level_for_all_workers_goes_through_the_config_topic(broker: Broker) -> None:
+    logger = logging.getLogger("test.worker.cluster")
+    settings = worker_settings(broker.bootstrap)
+
+    async def scenario() -> None:
+        async with running(settings) as first, running(settings):
+            await first.set_cluster_log_level(logger.name, "ERROR")
+            assert logger.level == logging.ERROR
+        logger.setLevel(logging.NOTSET)
+        async with running(settings):  # a worker that starts later has its own levels
+            assert logger.level == logging.NOTSET
+
+    asyncio.run(scenario())
+    [last] = [m for m in read_topic(broker.bootstrap, settings["config.storage.topic"]) if m.key()]
+    assert (last.key(), last.value()) == (b"logger-cluster-test.worker.cluster", b'{"level":"ERROR"}')
 
 
 def test_a_value_that_runs_out_is_looked_up_again(broker: Broker, kafka_topic: str, tmp_path: Path) -> None:

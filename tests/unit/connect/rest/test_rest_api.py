@@ -444,6 +444,15 @@ def test_log_levels_are_read_and_changed(call: Client, logger: logging.Logger) -
     assert shown["level"] == "TRACE"
     assert shown["last_modified"] > 1_700_000_000_000
     assert call("GET", "/admin/loggers").json()[logger.name] == shown
+    assert call("PUT", path + "?scope=WORKER", {"level": "TRACE"}).json() == []  # they have it
+
+
+def test_a_log_level_for_all_workers(
+    service: FakeConnectService, call: Client, logger: logging.Logger
+) -> None:
+    response = call("PUT", f"/admin/loggers/{logger.name}?scope=cluster", {"level": "warn"})
+    assert (response.status_code, response.content) == (204, b"")
+    assert service.cluster_levels == {logger.name: "WARN"}
 
 
 @pytest.mark.parametrize(
@@ -456,7 +465,7 @@ def test_log_levels_are_read_and_changed(call: Client, logger: logging.Logger) -
             "?scope=galaxy",
             {"level": "INFO"},
             400,
-            "scope is galaxy, but this worker can set levels for scope=worker only",
+            "scope is galaxy, but must be worker or cluster",
         ),
     ],
 )
