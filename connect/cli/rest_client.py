@@ -1,5 +1,6 @@
 """Calls to a worker's REST API, with sentences for what goes wrong."""
 
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ TIMEOUT_SECONDS = 90.0
 class Worker:
     def __init__(self, url: str) -> None:
         self._url = url
+        self._shown = _without_password(url)
 
     def get(self, path: str) -> Any:
         return self.call("GET", path)
@@ -30,14 +32,14 @@ class Worker:
         try:
             return httpx.request(method, self._url + path, json=body, timeout=TIMEOUT_SECONDS)
         except httpx.InvalidURL as exc:
-            raise Failure(f"{self._url} is no URL: {exc} (--url or MILLSTREAM_URL)") from None
+            raise Failure(f"{self._shown} is no URL: {exc} (--url or MILLSTREAM_URL)") from None
         except httpx.TimeoutException:
             raise Failure(
-                f"the worker at {self._url} did not answer within {TIMEOUT_SECONDS:.0f} s"
+                f"the worker at {self._shown} did not answer within {TIMEOUT_SECONDS:.0f} s"
             ) from None
         except httpx.TransportError as exc:
             raise Failure(
-                f"no worker answers at {self._url} ({exc}): start one with `millstream up`, "
+                f"no worker answers at {self._shown} ({exc}): start one with `millstream up`, "
                 "or say where it is with --url or MILLSTREAM_URL"
             ) from None
 
@@ -47,8 +49,13 @@ def connector_path(name: str, *parts: str) -> str:
     return "/".join(["/connectors", quote(name, safe=""), *parts])
 
 
+def _without_password(url: str) -> str:
+    return re.sub(r"//[^/]*@", "//", url)
+
+
 def _message(response: httpx.Response) -> str:
     try:
         return str(response.json()["message"])
     except (ValueError, KeyError, TypeError):
-        return f"HTTP {response.status_code} from {response.request.url}: is that a Kafka Connect worker?"
+        url = _without_password(str(response.request.url))
+        return f"HTTP {response.status_code} from {url}: is that a Kafka Connect worker?"

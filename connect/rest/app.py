@@ -6,6 +6,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from connect.rest import connectors, loggers, plugins
+from connect.rest.basic_auth import BasicAuth, credentials
 from connect.rest.errors import add_error_handlers
 from connect.rest.masking import Masking
 from connect.rest.middleware import LimitBodies, RefuseWhileStarting, RouteByRawPath
@@ -35,7 +36,10 @@ async def health(service: Service) -> Response:
 
 
 def create_app(service: ConnectService, settings: RestSettings) -> FastAPI:
-    """Connect's endpoints over a worker. The worker is asked anew at every request; nothing is kept."""
+    """Connect's endpoints over a worker. The worker is asked anew at every request; nothing is kept.
+
+    Raises `ConfigError` for settings that cannot be followed.
+    """
     app = FastAPI(
         title="Millstream worker",
         version=__version__,
@@ -46,6 +50,7 @@ def create_app(service: ConnectService, settings: RestSettings) -> FastAPI:
         redirect_slashes=False,
         middleware=[
             *_cors(settings),
+            *_basic_auth(settings),
             Middleware(RouteByRawPath),
             Middleware(LimitBodies, bytes_max=BODY_BYTES_MAX),
             Middleware(RefuseWhileStarting, service=service),
@@ -60,6 +65,11 @@ def create_app(service: ConnectService, settings: RestSettings) -> FastAPI:
     return app
 
 
+def _basic_auth(settings: RestSettings) -> list[Middleware]:
+    passwords = credentials(settings)
+    return [] if passwords is None else [Middleware(BasicAuth, passwords=passwords)]
+
+
 def _cors(settings: RestSettings) -> list[Middleware]:
     origin = settings.access_control_allow_origin
     if not origin:
@@ -70,6 +80,6 @@ def _cors(settings: RestSettings) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=[origin],
             allow_methods=methods or ["GET", "POST", "HEAD"],
-            allow_headers=["content-type"],
+            allow_headers=["content-type", "authorization"],
         )
     ]

@@ -4,6 +4,20 @@ from connect.api import Config, Importance, setting
 
 
 class RestSettings(Config):
+    rest_extension_classes: list[str] = setting(
+        "rest.extension.classes",
+        default=[],
+        importance=Importance.LOW,
+        doc="org.apache.kafka.connect.rest.basic.auth.extension.BasicAuthSecurityRestExtension for basic "
+        "auth; no other is there.",
+    )
+    basic_auth_file: str | None = setting(
+        "millstream.rest.basic.auth.file",
+        default=None,
+        importance=Importance.LOW,
+        doc="Properties file with a line user=password for each user of REST; unset: anybody may call, "
+        "unless rest.extension.classes asks for basic auth.",
+    )
     access_control_allow_origin: str = setting(
         "access.control.allow.origin",
         default="",
