@@ -4,32 +4,48 @@ import errno
 import re
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from connect.api import ConfigError
 
-_LISTENER = re.compile(r"(?P<scheme>[a-zA-Z]+)://(?P<host>\[[^\]]*\]|[^:/]*):(?P<port>\d+)/?")
+_LISTENER = re.compile(r"(?P<scheme>[hH][tT][tT][pP][sS]?)://(?P<host>\[[^\]]*\]|[^:/]*):(?P<port>\d+)/?")
 
 
-def bind(listeners: Sequence[str]) -> list[socket.socket]:
-    """A bound socket per `http://host:port`; an empty host is every interface, port 0 any free one.
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A bound socket, and whether it speaks TLS."""
 
-    Raises `ConfigError` for what is no such listener, and for a port that somebody else has.
+    socket: socket.socket
+    secure: bool
+
+    @property
+    def port(self) -> int:
+        return int(self.socket.getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        """As others reach it on this machine."""
+        host = self.socket.getsockname()[0]
+        shown = f"[{host}]" if ":" in host else host
+        return f"{'https' if self.secure else 'http'}://{shown}:{self.port}"
+
+
+def bind(listeners: Sequence[str], setting: str = "listeners") -> list[Listener]:
+    """A listener per `http://host:port` or `https://host:port`; an empty host is every interface, port 0 any
+    free one.
+
+    Raises `ConfigError`, which names the setting, for what is no such listener, and for a port that somebody
+    else has.
     """
-    return [_bind(listener) for listener in listeners]
+    return [_bind(listener, setting) for listener in listeners]
 
 
-def address(bound: socket.socket) -> str:
-    """host:port as others reach it on this machine."""
-    host, port = bound.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _bind(listener: str) -> socket.socket:
+def _bind(listener: str, setting: str) -> Listener:
     parts = _LISTENER.fullmatch(listener.strip())
     if parts is None:
-        raise ConfigError(f"listeners: {listener} is no listener: write http://host:port")
-    if parts["scheme"].lower() != "http":
-        raise ConfigError(f"listeners: {listener} is not served by this version: write http://host:port")
+        raise ConfigError(
+            f"{setting}: {listener} is no listener: write http://host:port or https://host:port"
+        )
     host, port = parts["host"].strip("[]"), int(parts["port"])
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sets TCP_NODELAY only on sockets that say that they are TCP; without it an answer whose head
@@ -42,8 +58,8 @@ def _bind(listener: str) -> socket.socket:
         bound.close()
         if isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE:
             raise ConfigError(
-                f"listeners: {listener} is in use: end what listens there, or choose another port "
+                f"{setting}: {listener} is in use: end what listens there, or choose another port "
                 "with --rest-port (0 takes any free one)"
             ) from None
-        raise ConfigError(f"listeners: cannot listen on {listener}: {exc}") from None
-    return bound
+        raise ConfigError(f"{setting}: cannot listen on {listener}: {exc}") from None
+    return Listener(bound, parts["scheme"].lower() == "https")

@@ -5,20 +5,22 @@ import asyncio
 import contextlib
 import os
 import signal
+import ssl
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import javaproperties
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from connect.api import ConfigError, ConnectError
 from connect.cli.connectors_dir import ConnectorsDirectory
 from connect.cli.failure import FAILED, OK, USAGE
-from connect.cli.listeners import address, bind
-from connect.rest.app import create_app
+from connect.cli.listeners import Listener, bind
+from connect.rest.app import create_admin_app, create_app
 from connect.rest.settings import RestSettings
 from connect.runtime.config import WorkerConfig
 from connect.runtime.logs import configure_logging
@@ -32,8 +34,37 @@ BROKER_QUIET_SECONDS = 2
 log = structlog.get_logger("connect.cli.worker_process")  # __name__ is __main__ here
 
 
+class _Config(uvicorn.Config):
+    """One app; `context` where it is served over TLS."""
+
+    def __init__(self, app: FastAPI, context: ssl.SSLContext | None) -> None:
+        super().__init__(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=REST_STOP_SECONDS,
+        )
+        self._context = context
+
+    def load(self) -> None:
+        super().load()
+        self.ssl = self._context
+
+
 class _Server(uvicorn.Server):
-    """Leaves signals to us: they stop REST and the worker together."""
+    """Some listeners of one kind. Leaves signals to us: they stop REST and the worker together."""
+
+    def __init__(self, app: FastAPI, listeners: Sequence[Listener], context: ssl.SSLContext | None) -> None:
+        super().__init__(_Config(app, context))
+        self._sockets = [listener.socket for listener in listeners]
+
+    async def run_until_told(self) -> None:
+        await self.serve(self._sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -104,23 +135,16 @@ class _Process:
         configure_logging(settings.log_level)
         self._options = options
         self._bootstrap = settings.bootstrap_servers
-        self._sockets = bind(settings.listeners)
+        rest = RestSettings.parse(properties)
+        self._listeners = bind(settings.listeners)
         # The worker names itself by its listener: with the port that it really has.
-        listeners = ",".join(f"http://{address(each)}" for each in self._sockets)
+        listeners = ",".join(each.url for each in self._listeners)
         self._worker = Worker({**properties, "listeners": listeners})
-        app = create_app(self._worker, RestSettings.parse(properties))
-        config = uvicorn.Config(
-            app,
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=REST_STOP_SECONDS,
-        )
-        self._server = _Server(config)
+        self._admin = bind(rest.admin_listeners or (), "admin.listeners")
+        self._servers = _servers(create_app(self._worker, rest), self._listeners, properties, "listeners")
+        if self._admin:
+            admin_app = create_admin_app(self._worker, rest)
+            self._servers += _servers(admin_app, self._admin, properties, "admin.listeners")
         for name in WorkerConfig.unknown(properties):
             log.warning("unknown worker setting", setting=name)
 
@@ -129,7 +153,7 @@ class _Process:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        rest = asyncio.create_task(self._server.serve(self._sockets), name="rest")
+        rest = asyncio.create_task(self._serve(), name="rest")
         work = asyncio.create_task(self._work(), name="work")
         told_to_stop = asyncio.create_task(stop.wait())
         try:
@@ -137,7 +161,8 @@ class _Process:
             failure = next((t.exception() for t in (work, rest) if t.done() and t.exception()), None)
         finally:
             work.cancel()
-            self._server.should_exit = True
+            for server in self._servers:
+                server.should_exit = True
             await asyncio.gather(self._worker.stop(), rest, work, return_exceptions=True)
         if failure is None:
             log.info("worker stopped")
@@ -149,11 +174,16 @@ class _Process:
         )
         return FAILED
 
+    async def _serve(self) -> None:
+        await asyncio.gather(*(server.run_until_told() for server in self._servers))
+
     async def _work(self) -> None:
         await _broker_listens(self._bootstrap)
         await self._worker.start()
-        for each in self._sockets:
-            log.info("REST listens", url=f"http://{address(each)}")
+        for each in self._listeners:
+            log.info("REST listens", url=each.url)
+        for each in self._admin:
+            log.info("REST for /admin listens", url=each.url)
         self._tell_ready()
         if self._options.connectors is not None:
             await ConnectorsDirectory(self._options.connectors, self._worker, time.monotonic).run()
@@ -163,10 +193,24 @@ class _Process:
         if self._options.port_file is not None:
             file: Path = self._options.port_file
             draft = file.with_name(file.name + ".new")
-            draft.write_text(f"{self._sockets[0].getsockname()[1]}\n")
+            draft.write_text(f"{self._listeners[0].port}\n")
             draft.replace(file)
         if self._options.ready_fd is not None:
             os.write(self._options.ready_fd, b"ready\n")
+
+
+def _servers(
+    app: FastAPI, listeners: Sequence[Listener], properties: Mapping[str, str], setting: str
+) -> list[_Server]:
+    """One for those without TLS, one for those with it."""
+    plain = [listener for listener in listeners if not listener.secure]
+    secure = [listener for listener in listeners if listener.secure]
+    servers = [_Server(app, plain, None)] if plain else []
+    if secure:
+        from connect.rest.tls import server_context  # what it imports costs memory
+
+        servers.append(_Server(app, secure, server_context(properties, setting)))
+    return servers
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,5 +1,7 @@
 """The REST API as an ASGI application."""
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -36,10 +38,21 @@ async def health(service: Service) -> Response:
 
 
 def create_app(service: ConnectService, settings: RestSettings) -> FastAPI:
-    """Connect's endpoints over a worker. The worker is asked anew at every request; nothing is kept.
+    """Connect's endpoints over a worker; without those of `/admin` if `admin.listeners` says something else.
+    The worker is asked anew at every request; nothing is kept.
 
     Raises `ConfigError` for settings that cannot be followed.
     """
+    admin = (loggers.router,) if settings.admin_listeners is None else ()
+    return _app(service, settings, (router, connectors.router, plugins.router, *admin))
+
+
+def create_admin_app(service: ConnectService, settings: RestSettings) -> FastAPI:
+    """The endpoints of `/admin` alone, for `admin.listeners`."""
+    return _app(service, settings, (loggers.router,))
+
+
+def _app(service: ConnectService, settings: RestSettings, routers: Sequence[APIRouter]) -> FastAPI:
     app = FastAPI(
         title="Millstream worker",
         version=__version__,
@@ -58,9 +71,9 @@ def create_app(service: ConnectService, settings: RestSettings) -> FastAPI:
     )
     app.state.service = service
     app.state.masking = Masking(service)
-    app.state.routers = (router, connectors.router, plugins.router, loggers.router)
+    app.state.routers = routers
     add_error_handlers(app)
-    for part in app.state.routers:
+    for part in routers:
         app.include_router(part)
     return app
 

@@ -4,6 +4,13 @@ from connect.api import Config, Importance, setting
 
 
 class RestSettings(Config):
+    admin_listeners: list[str] | None = setting(
+        "admin.listeners",
+        default=None,
+        importance=Importance.LOW,
+        doc="Where /admin is served, as http://host:port or https://host:port, separated by commas; unset: "
+        "where the rest is; empty: nowhere.",
+    )
     rest_extension_classes: list[str] = setting(
         "rest.extension.classes",
         default=[],

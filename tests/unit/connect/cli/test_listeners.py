@@ -5,26 +5,38 @@ import socket
 import pytest
 
 from connect.api import ConfigError
-from connect.cli.listeners import address, bind
+from connect.cli.listeners import bind
 
 
 def test_port_0_is_any_free_port() -> None:
     (bound,) = bind(["http://127.0.0.1:0"])
-    with bound:
-        assert address(bound) == f"127.0.0.1:{bound.getsockname()[1]}"
+    with bound.socket:
+        assert bound.url == f"http://127.0.0.1:{bound.socket.getsockname()[1]}"
+
+
+def test_https_is_told_apart() -> None:
+    plain, secure = bind(["http://127.0.0.1:0", "HTTPS://127.0.0.1:0"])
+    with plain.socket, secure.socket:
+        assert (plain.secure, secure.secure) == (False, True)
+        assert secure.url == f"https://127.0.0.1:{secure.port}"
+
+
+def test_the_setting_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"^admin\.listeners: x is no listener"):
+        bind(["x"], "admin.listeners")
 
 
 def test_an_empty_host_is_every_interface() -> None:
     (bound,) = bind(["http://:0"])
-    with bound:
-        assert bound.getsockname()[0] == "0.0.0.0"
+    with bound.socket:
+        assert bound.socket.getsockname()[0] == "0.0.0.0"
 
 
 @pytest.mark.parametrize(
     ("listener", "why"),
     [
         ("127.0.0.1:8083", "is no listener: write http://host:port"),
-        ("https://127.0.0.1:0", "is not served by this version"),
+        ("ftp://127.0.0.1:0", "is no listener"),
         ("http://127.0.0.1:99999", "cannot listen on"),
         ("http://192.0.2.1:0", "cannot listen on"),
     ],
@@ -44,5 +56,5 @@ def test_a_port_that_is_taken() -> None:
 def test_what_asyncio_needs_to_see_that_it_is_tcp() -> None:
     """Without this protocol number answers take 40 ms: see `connect/cli/listeners.py`."""
     (bound,) = bind(["http://127.0.0.1:0"])
-    with bound:
-        assert bound.proto == socket.IPPROTO_TCP
+    with bound.socket:
+        assert bound.socket.proto == socket.IPPROTO_TCP

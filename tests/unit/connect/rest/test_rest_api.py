@@ -447,6 +447,12 @@ def test_log_levels_are_read_and_changed(call: Client, logger: logging.Logger) -
     assert call("PUT", path + "?scope=WORKER", {"level": "TRACE"}).json() == []  # they have it
 
 
+def test_empty_admin_listeners_turn_admin_off(service: FakeConnectService) -> None:
+    call = Client(service, {"admin.listeners": ""})
+    assert call("GET", "/admin/loggers").status_code == 404
+    assert call("GET", "/connectors").status_code == 200
+
+
 def test_a_log_level_for_all_workers(
     service: FakeConnectService, call: Client, logger: logging.Logger
 ) -> None:
