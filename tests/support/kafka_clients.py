@@ -43,7 +43,7 @@ _USUAL = (
     _RECORDS
     | _ADMIN
     | {"acks0", "idempotent", "groups"}
-    | {"transactions", "fencing", "flush_without_commit", "follows_partitions"}
+    | {"transactions", "fencing", "flush_without_commit", "follows_partitions", "commits_or_says"}
 )
 
 
@@ -185,7 +185,8 @@ CLIENTS = [
     KafkaClient(
         "kafkajs",
         _kafkajs,
-        _USUAL | _GROUP_ADMIN | {"send_offsets"},
+        # While it starts its consumer again, a commit is left out without a word (runner.js, `running`).
+        _USUAL - {"commits_or_says"} | _GROUP_ADMIN | {"send_offsets"},
         tools=("node", "npm"),
     ),
     KafkaClient("rskafka", _rust, _RECORDS | _TOPICS, tools=("cargo",), slow_build="rust"),
