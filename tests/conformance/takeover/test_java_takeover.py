@@ -1,0 +1,93 @@
+"""A real Java Connect worker, stopped; then ours with the same settings goes on where it stopped."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from confluent_kafka.admin import AdminClient
+from support.cli import millstream
+from support.java import needs_java
+
+from benchmarks.peers import JavaConnect
+from connect.testing.millstream import Broker, Worker
+from connect.testing.topics import Topics
+
+SOURCE, SINK = "lines-in", "lines-out"
+LINES = 500
+DEADLINE_S = 60.0
+
+
+def until(what: str, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < deadline, f"not after {DEADLINE_S:g} s: {what}"
+        time.sleep(0.1)
+
+
+def connectors(directory: Path, topic: str) -> dict[str, dict[str, str]]:
+    converter = "org.apache.kafka.connect.storage.StringConverter"
+    own = {"tasks.max": "1", "value.converter": converter, "key.converter": converter}
+    package = "org.apache.kafka.connect.file"
+    return {
+        SOURCE: {**own, "connector.class": f"{package}.FileStreamSourceConnector", "topic": topic,
+                 "file": str(directory / "in.txt"), "transforms": "suffix",
+                 "transforms.suffix.type": "org.apache.kafka.connect.transforms.InsertHeader",
+                 "transforms.suffix.header": "h", "transforms.suffix.value.literal": "v"},
+        SINK: {**own, "connector.class": f"{package}.FileStreamSinkConnector", "topics": topic,
+               "file": str(directory / "out.txt")},
+    }  # fmt: skip
+
+
+def append(directory: Path, start: int) -> None:
+    with (directory / "in.txt").open("a") as file:
+        file.writelines(f"line {number}\n" for number in range(start, start + LINES))
+
+
+def lines_out(directory: Path) -> list[str]:
+    file = directory / "out.txt"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def check(properties: Path) -> Mapping[str, Any]:
+    ran = millstream("takeover", "--check", str(properties), "-o", "json")
+    assert ran.code == 0, ran.out + ran.err
+    found: Mapping[str, Any] = ran.json
+    return found
+
+
+@needs_java()
+@pytest.mark.timeout(300)
+def test_file_connectors_go_on_where_java_stopped(tmp_path: Path, kafka_topic: str) -> None:
+    with Broker(tmp_path / "broker") as broker:
+        append(tmp_path, 0)
+        Topics(broker.bootstrap).create(kafka_topic)
+        (java_directory := tmp_path / "java").mkdir()
+        with JavaConnect(java_directory, broker.bootstrap, {"offset.flush.interval.ms": "500"}) as java:
+            for name, config in connectors(tmp_path, kafka_topic).items():
+                assert java.request("PUT", f"/connectors/{name}/config", config).status_code == 201
+            until("Java wrote all lines", lambda: len(lines_out(tmp_path)) >= LINES)
+        properties = java_directory / "worker.properties"
+        topics_before = set(AdminClient({"bootstrap.servers": broker.bootstrap}).list_topics().topics)
+        told = {each["name"]: each for each in check(properties)["connectors"]}
+        size = (tmp_path / "in.txt").stat().st_size
+        assert told[SOURCE]["offsets"] == [[{"filename": str(tmp_path / "in.txt")}, {"position": size}]]
+        assert told[SINK]["offsets"] == [[kafka_topic, 0, LINES]]
+        assert set(AdminClient({"bootstrap.servers": broker.bootstrap}).list_topics().topics) == topics_before
+
+        append(tmp_path, LINES)
+        with Worker(tmp_path / "worker", broker.bootstrap, _settings(properties)) as worker:
+            until("ours wrote the rest", lambda: len(lines_out(tmp_path)) >= 2 * LINES)
+            for name in (SOURCE, SINK):
+                answer = httpx.get(f"{worker.url}/connectors/{name}/status").json()
+                assert [task["state"] for task in answer["tasks"]] == ["RUNNING"]
+        # Nothing lost, and as both were stopped in order, nothing twice.
+        assert lines_out(tmp_path) == [f"line {number}" for number in range(2 * LINES)]
+
+
+def _settings(file: Path) -> dict[str, str]:
+    """Java's settings; the listener alone is of the one who listens."""
+    pairs = (line.split("=", 1) for line in file.read_text().splitlines())
+    return {name: value for name, value in pairs if name not in ("listeners", "bootstrap.servers")}
