@@ -94,6 +94,9 @@ def _check(
 def _of_topics(cluster: "JavaCluster") -> Iterable["Finding"]:
     from connect.runtime.takeover import Finding, Level
 
+    if cluster.runs:
+        why = "the cluster has workers now: stop them before this worker starts, or both run the connectors"
+        yield Finding(Level.WARNING, "group.id", why)
     for setting, topic in cluster.missing.items():
         yield Finding(Level.ERROR, setting, f"topic {topic} does not exist, or may not be read")
     for topic, count in cluster.unreadable.items():
@@ -115,10 +118,25 @@ def _document(report: "ConnectorReport") -> dict[str, Any]:
         "target": report.target,
         "last_state": report.last_state,
         "tasks": report.tasks,
-        "offsets": report.offsets,
+        "offsets": _offsets(report),
         "works": report.works,
         "findings": [_finding(each) for each in report.findings],
     }
+
+
+def _offsets(report: "ConnectorReport") -> list[dict[str, Any]] | None:
+    """In the shape of `GET /connectors/NAME/offsets`."""
+    if report.offsets is None:
+        return None
+    if report.type == "sink":
+        return [
+            {
+                "partition": {"kafka_topic": topic, "kafka_partition": number},
+                "offset": {"kafka_offset": offset},
+            }
+            for topic, number, offset in report.offsets
+        ]
+    return [{"partition": partition, "offset": offset} for partition, offset in report.offsets]
 
 
 def _show_tables(

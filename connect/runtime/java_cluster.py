@@ -45,14 +45,17 @@ class TopicRecord:
 
 @dataclass(slots=True)
 class JavaCluster:
-    """The cluster's image. `offsets` holds (source partition, source offset) pairs by connector; `states` the
-    last state told of each connector and task; `unreadable` counts, by topic, the records
-    that are no JSON or not of Connect's shape; `missing` names the settings whose topic does not exist."""
+    """The cluster's image, `states` being the last state told of each connector and task.
+
+    `unreadable` counts, by topic, the records that are no JSON or not of Connect's shape; `missing` names the
+    settings whose topic does not exist; `runs` is whether workers are in its group.
+    """
 
     config: ConfigState = field(default_factory=ConfigState)
     states: dict[str | TaskId, str] = field(default_factory=dict)
     unreadable: dict[str, int] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+    runs: bool = False
     _offsets: dict[str, dict[bytes, tuple[Any, Any]]] = field(default_factory=dict)
 
     @property
@@ -60,6 +63,7 @@ class JavaCluster:
         return self.config.connectors
 
     def offsets(self, name: str) -> list[tuple[Any, Any]]:
+        """The (source partition, source offset) pairs of a connector."""
         return list(self._offsets.get(name, {}).values())
 
     def take(self, worker: WorkerConfig, topic: str, records: Iterable[TopicRecord]) -> None:
@@ -116,8 +120,9 @@ def _is_properties(value: Any) -> bool:
 
 async def read_cluster(worker: WorkerConfig) -> JavaCluster:
     """Read the three topics to their present ends; raises `ConnectError` if Kafka does not answer."""
-    partitions = _partitions(worker)
-    cluster = JavaCluster()
+    admin = AdminClient({**client_settings(worker, "admin", {}).values, "logger": _SILENT})
+    partitions = _partitions(admin, worker)
+    cluster = JavaCluster(runs=_runs(admin, worker))
     places: list[aiokafka.TopicPartition] = []
     for topic in internal_topics(worker):
         if topic.name in partitions:
@@ -130,15 +135,23 @@ async def read_cluster(worker: WorkerConfig) -> JavaCluster:
     return cluster
 
 
-def _partitions(worker: WorkerConfig) -> dict[str, list[int]]:
+def _partitions(admin: AdminClient, worker: WorkerConfig) -> dict[str, list[int]]:
     """The partitions of every topic. All are asked for: to ask for one by its name may create it."""
-    admin = AdminClient({**client_settings(worker, "admin", {}).values, "logger": _SILENT})
     try:
         topics = admin.list_topics(timeout=_REACH_S).topics
     except KafkaException as exc:
         servers = ",".join(worker.bootstrap_servers)
         raise ConnectError(f"no Kafka broker answers at {servers}: {exc.args[0].str()}") from exc
     return {name: sorted(topic.partitions) for name, topic in topics.items()}
+
+
+def _runs(admin: AdminClient, worker: WorkerConfig) -> bool:
+    """Whether the group of the workers has members. (`list_consumer_groups` knows consumers only.)"""
+    try:
+        groups = admin.list_groups(worker.group_id, timeout=_REACH_S)
+    except KafkaException as exc:
+        raise ConnectError(f"group {worker.group_id} could not be described: {exc.args[0].str()}") from exc
+    return any(group.members for group in groups)
 
 
 async def _read(

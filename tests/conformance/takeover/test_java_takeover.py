@@ -65,16 +65,22 @@ def test_file_connectors_go_on_where_java_stopped(tmp_path: Path, kafka_topic: s
         append(tmp_path, 0)
         Topics(broker.bootstrap).create(kafka_topic)
         (java_directory := tmp_path / "java").mkdir()
+        properties = java_directory / "worker.properties"
         with JavaConnect(java_directory, broker.bootstrap, {"offset.flush.interval.ms": "500"}) as java:
             for name, config in connectors(tmp_path, kafka_topic).items():
                 assert java.request("PUT", f"/connectors/{name}/config", config).status_code == 201
+            running = check(properties)["worker"]["findings"]
+            assert [each["where"] for each in running] == ["group.id"]
             until("Java wrote all lines", lambda: len(lines_out(tmp_path)) >= LINES)
-        properties = java_directory / "worker.properties"
         topics_before = set(AdminClient({"bootstrap.servers": broker.bootstrap}).list_topics().topics)
-        told = {each["name"]: each for each in check(properties)["connectors"]}
+        stopped = check(properties)
+        assert stopped["worker"]["findings"] == []
+        told = {each["name"]: each for each in stopped["connectors"]}
         size = (tmp_path / "in.txt").stat().st_size
-        assert told[SOURCE]["offsets"] == [[{"filename": str(tmp_path / "in.txt")}, {"position": size}]]
-        assert told[SINK]["offsets"] == [[kafka_topic, 0, LINES]]
+        assert told[SOURCE]["offsets"] == [
+            {"partition": {"filename": str(tmp_path / "in.txt")}, "offset": {"position": size}}
+        ]
+        assert [each["offset"] for each in told[SINK]["offsets"]] == [{"kafka_offset": LINES}]
         assert set(AdminClient({"bootstrap.servers": broker.bootstrap}).list_topics().topics) == topics_before
 
         append(tmp_path, LINES)

@@ -87,7 +87,7 @@ def test_recorded_connectors_work_and_nothing_is_touched(java: JavaTopics) -> No
     assert {name: each["works"] for name, each in found.items()} == {
         "dz": True, "dz2": True, "lc": True, "os": True,
     }  # fmt: skip
-    assert found["dz"]["offsets"][0][0] == {"server": "dz"}
+    assert found["dz"]["offsets"][0]["partition"] == {"server": "dz"}
     assert [each["where"] for each in ran.json["worker"]["findings"]] == ["session.timeout.ms"]
     assert "postgres" not in json.dumps(found["dz"]["findings"])
     assert java.fingerprint() == before
@@ -128,7 +128,9 @@ def test_a_sinks_committed_offsets(java: JavaTopics) -> None:
     )
     asked[f"connect-{name}"].result(30)
     told = millstream("takeover", "--check", file, "-o", "json").json["connectors"][0]
-    assert told["offsets"] == [[sink["topics"], 0, 1]]
+    assert told["offsets"] == [{
+        "partition": {"kafka_topic": sink["topics"], "kafka_partition": 0}, "offset": {"kafka_offset": 1},
+    }]  # fmt: skip
 
 
 def test_topics_that_are_missing_are_named_and_not_created(java: JavaTopics) -> None:

@@ -198,6 +198,12 @@ def test_a_sink_has_the_offsets_of_its_group(monkeypatch: pytest.MonkeyPatch) ->
     assert report.works
     assert report.offsets == [("t", 0, 7)]
     assert asked[0]["connector"] == "c"
+    elsewhere = {"connector.class": "FileStreamSink", "file": "out.txt", "topics": "t",
+                 "admin.override.bootstrap.servers": "other:9092"}  # fmt: skip
+    report = report_on(elsewhere)
+    assert report.offsets is None
+    assert len(asked) == 1
+    assert "--connect" in said(report, Level.NOTE)["offsets"]
 
 
 def test_no_finding_shows_a_secret(tmp_path: Path) -> None:
