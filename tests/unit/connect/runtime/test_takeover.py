@@ -173,6 +173,14 @@ def test_offsets_that_the_connector_cannot_go_on_from(
     assert why in said(report, Level.ERROR)["offsets"]
 
 
+def test_a_connector_looks_outside_only_when_it_may() -> None:
+    config = {**POSTGRES, "database.hostname": "127.0.0.1", "database.port": "1"}
+    cluster = cluster_of(("connect-configs", "connector-c", {"properties": config}))
+    assert reports(cluster)["c"].works
+    (report,) = Takeover(WORKER, Plugins.discover(), cluster, look_outside=True).reports()
+    assert "database.hostname" in said(report, Level.ERROR)
+
+
 def test_a_strange_offset_beside_its_own_is_a_warning() -> None:
     report = report_on(POSTGRES, ({"server": "other"}, {"lsn": 1}), ({"server": "p"}, {"lsn": 2, "txId": 1}))
     assert report.works
