@@ -120,7 +120,7 @@ def _is_properties(value: Any) -> bool:
 
 async def read_cluster(worker: WorkerConfig) -> JavaCluster:
     """Read the three topics to their present ends; raises `ConnectError` if Kafka does not answer."""
-    admin = AdminClient({**client_settings(worker, "admin", {}).values, "logger": _SILENT})
+    admin = AdminClient(client_settings(worker, "admin", {}).values, logger=_SILENT)
     partitions = _partitions(admin, worker)
     cluster = JavaCluster(runs=_runs(admin, worker))
     places: list[aiokafka.TopicPartition] = []

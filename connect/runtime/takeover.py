@@ -198,9 +198,9 @@ class _Checks:
         with self._blaming("connector.class"):
             validator = Validator(self._worker, self._plugins, self._name, self._raw)
             result = validator.validate(connector, look_outside=look_outside)
-            for value in result.values:
-                for error in value.errors:
-                    self._blame(value.name, error)
+            for setting in result.values:
+                for error in setting.errors:
+                    self._blame(setting.name, error)
             for warning in result.warnings:
                 self._blame(_setting_in(warning) or "config", warning, Level.WARNING)
         if topic := self._config.get("offsets.storage.topic"):

@@ -12,6 +12,7 @@ from support.cli import millstream
 from support.java import needs_java
 
 from benchmarks.peers import JavaConnect
+from connect.testing.kafka import ApacheKafka
 from connect.testing.millstream import Broker, Worker
 from connect.testing.topics import Topics
 
@@ -60,8 +61,11 @@ def check(properties: Path) -> Mapping[str, Any]:
 
 @needs_java()
 @pytest.mark.timeout(300)
-def test_file_connectors_go_on_where_java_stopped(tmp_path: Path, kafka_topic: str) -> None:
-    with Broker(tmp_path / "broker") as broker:
+@pytest.mark.parametrize("make_broker", [Broker, ApacheKafka])
+def test_file_connectors_go_on_where_java_stopped(
+    make_broker: Callable[[Path], Broker | ApacheKafka], tmp_path: Path, kafka_topic: str
+) -> None:
+    with make_broker(tmp_path / "broker") as broker:
         append(tmp_path, 0)
         Topics(broker.bootstrap).create(kafka_topic)
         (java_directory := tmp_path / "java").mkdir()
