@@ -1,19 +1,25 @@
 """A real Java Connect worker, stopped; then ours with the same settings goes on where it stopped."""
 
+import json
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+from psycopg.conninfo import conninfo_to_dict
 from support.cli import millstream
 from support.java import needs_java
 
 from benchmarks.peers import JavaConnect
 from connect.testing.kafka import ApacheKafka
 from connect.testing.millstream import Broker, Worker
+from connect.testing.postgres import PostgresServer
 from connect.testing.topics import Topics
 
 SOURCE, SINK = "lines-in", "lines-out"
@@ -95,6 +101,58 @@ def test_file_connectors_go_on_where_java_stopped(
                 assert [task["state"] for task in answer["tasks"]] == ["RUNNING"]
         # Nothing lost, and as both were stopped in order, nothing twice.
         assert lines_out(tmp_path) == [f"line {number}" for number in range(2 * LINES)]
+
+
+def insert(database: str, start: int) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("INSERT INTO t SELECT generate_series(%s::int, %s)", (start, start + LINES - 1))
+
+
+def end_of(bootstrap: str, topic: str) -> int:
+    """The number of records in the one partition of a topic, 0 where it does not exist."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    if topic not in admin.list_topics().topics:
+        return 0
+    place = TopicPartition(topic, 0)
+    return int(admin.list_offsets({place: OffsetSpec.latest()})[place].result(30).offset)
+
+
+@needs_java()
+@pytest.mark.timeout(300)
+def test_debezium_goes_on_where_java_stopped(tmp_path: Path, postgres: PostgresServer) -> None:
+    database = postgres.create_database(f"takeover_{uuid.uuid4().hex[:8]}")
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("CREATE TABLE t (id int PRIMARY KEY)")
+    insert(database, 0)
+    prefix = f"dz{uuid.uuid4().hex[:8]}"
+    parts = conninfo_to_dict(database)
+    config = {
+        "connector.class": "io.debezium.connector.postgresql.PostgresConnector", "plugin.name": "pgoutput",
+        "database.hostname": postgres.host, "database.port": str(postgres.port),
+        "database.user": postgres.user, "database.password": postgres.password,
+        "database.dbname": str(parts["dbname"]), "topic.prefix": prefix, "slot.name": prefix,
+        "publication.name": prefix, "table.include.list": "public.t",
+    }  # fmt: skip
+    topic = f"{prefix}.public.t"
+    with Broker(tmp_path / "broker") as broker:
+        (java_directory := tmp_path / "java").mkdir()
+        properties = java_directory / "worker.properties"
+        with JavaConnect(java_directory, broker.bootstrap, {"offset.flush.interval.ms": "500"}) as java:
+            assert java.request("PUT", "/connectors/dz/config", config).status_code == 201
+            until("Java took the snapshot", lambda: end_of(broker.bootstrap, topic) >= LINES)
+            insert(database, LINES)
+            until("Java streamed", lambda: end_of(broker.bootstrap, topic) >= 2 * LINES)
+        (told,) = check(properties)["connectors"]
+        assert told["offsets"][0]["partition"] == {"server": prefix}
+        assert told["findings"] == []
+
+        insert(database, 2 * LINES)
+        with Worker(tmp_path / "worker", broker.bootstrap, _settings(properties)):
+            until("ours wrote the rest", lambda: end_of(broker.bootstrap, topic) >= 3 * LINES)
+        records = Topics(broker.bootstrap).read(topic, 3 * LINES)
+        keys = [json.loads(record.key or b"")["payload"]["id"] for record in records]
+        assert keys == list(range(3 * LINES))
+        assert end_of(broker.bootstrap, topic) == 3 * LINES
 
 
 def _settings(file: Path) -> dict[str, str]:
