@@ -115,7 +115,10 @@ def _part(key: str) -> str | TaskId:
 
 
 def _is_properties(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("properties"), dict)
+    properties = value.get("properties") if isinstance(value, dict) else None
+    return isinstance(properties, dict) and all(
+        setting is None or isinstance(setting, str) for setting in properties.values()
+    )
 
 
 async def read_cluster(worker: WorkerConfig) -> JavaCluster:

@@ -282,6 +282,8 @@ def _refusal(connector: type[SourceConnector[Any]], config: Any, pair: tuple[Any
         connector().alter_offsets(config, [pair])
     except ConnectError as exc:
         return str(exc)
+    except (AttributeError, TypeError, ValueError) as exc:
+        return f"the offset {pair} is not of the connector's shape: {exc}"
     return None
 
 

@@ -103,11 +103,12 @@ def test_target_states_tombstones_and_statuses_are_those_of_the_last_records() -
 def test_records_that_are_not_connects_json_are_counted() -> None:
     cluster = cluster_of(
         ("connect-configs", "connector-c", {"schema": None, "payload": {"properties": {}}}),
+        ("connect-configs", "connector-d", {"properties": {"tasks.max": 1}}),
         ("connect-offsets", "no json", {}),
         ("connect-status", "status-connector-c", "RUNNING"),
     )
     cluster.take(WORKER, "connect-configs", [TopicRecord(None, b"{}"), TopicRecord(b"commit-c", b"\xff")])
-    assert cluster.unreadable == {"connect-configs": 3, "connect-offsets": 1, "connect-status": 1}
+    assert cluster.unreadable == {"connect-configs": 4, "connect-offsets": 1, "connect-status": 1}
     assert reports(cluster) == {}
 
 
@@ -160,6 +161,8 @@ def test_an_unknown_setting_is_a_warning_with_the_nearest_one() -> None:
     [
         (FILE_SOURCE, ({"filename": "in.txt"}, {"position": "x"}), "position"),
         (FILE_SOURCE, ({}, {"position": 1}), "filename"),
+        (FILE_SOURCE, ([1], 2), "shape"),
+        (POSTGRES, (None, {"lsn": 1}), "shape"),
         (POSTGRES, ({"server": "p"}, {"bogus": True}), "has no lsn"),
         (POSTGRES, ({"server": "other"}, {"lsn": 1}), "not this connector's"),
         (POSTGRES, ({"server": "p"}, {"lsn": 1, "incremental_snapshot_collections": "x"}), "incremental"),
