@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 4
 
-.PHONY: setup demo demo-kafka test lint bench clean
+.PHONY: setup demo demo-kafka test takeover lint bench clean
 
 setup: $(STAMP)
 
@@ -24,6 +24,9 @@ demo-kafka: setup
 
 test: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q
+
+takeover: setup
+	$(BIN)/python -m pytest tests/conformance/takeover -q
 
 lint: setup
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from connect.cli import connectors, logs, plugins, records, topics
+from connect.cli import connectors, logs, plugins, records, takeover, topics
 from connect.cli.failure import Failure
 from connect.cli.servers import DATA_DIR, KAFKA_PORT, REST_PORT
 from connect.version import __version__
@@ -27,6 +27,7 @@ app.add_typer(logs.app, name="log")
 app.add_typer(plugins.app, name="plugin")
 app.command()(records.produce)
 app.command()(records.consume)
+app.command()(takeover.takeover)
 
 # For commands whose options another program reads.
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}

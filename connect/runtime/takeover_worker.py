@@ -1,0 +1,110 @@
+"""What of a Java worker's properties file means something here."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from connect.api import ConfigError
+from connect.runtime.client_overrides import client_settings
+from connect.runtime.config import WorkerConfig
+from connect.runtime.config_providers import ConfigResolver
+from connect.runtime.kafka_clients import aiokafka_settings
+from connect.runtime.plugins import PluginKind, Plugins
+from connect.runtime.takeover import SECRET_NAME, Finding, Level, hide, missing_class
+
+# Settings of Kafka Connect's worker that this one does not have: what they tune does not exist here, or not
+# yet (`DistributedConfig`, `WorkerConfig`, `RestServerConfig` of Apache Kafka).
+_JAVA_ONLY: Final = frozenset({
+    "auto.include.jmx.reporter", "client.dns.lookup", "connect.protocol", "connections.max.idle.ms",
+    "heartbeat.interval.ms", "inter.worker.key.generation.algorithm", "inter.worker.key.size",
+    "inter.worker.key.ttl.ms", "inter.worker.signature.algorithm", "inter.worker.verification.algorithms",
+    "metadata.max.age.ms", "metadata.recovery.strategy", "metadata.recovery.rebootstrap.trigger.ms",
+    "metric.reporters", "metrics.num.samples", "metrics.recording.level", "metrics.sample.window.ms",
+    "plugin.discovery", "rebalance.timeout.ms", "receive.buffer.bytes", "reconnect.backoff.max.ms",
+    "reconnect.backoff.ms", "request.timeout.ms", "retry.backoff.max.ms", "retry.backoff.ms",
+    "scheduled.rebalance.max.delay.ms", "send.buffer.bytes", "session.timeout.ms",
+    "socket.connection.setup.timeout.max.ms", "socket.connection.setup.timeout.ms",
+    "worker.sync.timeout.ms", "worker.unsync.backoff.ms",
+})  # fmt: skip
+# Accepted, and not there: without them REST would be more open, or elsewhere, than before.
+_UNSERVED: Final[Mapping[str, str]] = {
+    "rest.extension.classes": "REST extensions are Java classes and not loaded: what they guard is open",
+    "admin.listeners": "the admin endpoints are served by listeners",
+}
+_CONVERTERS: Final = ("key.converter", "value.converter", "header.converter")
+
+
+def check_worker(properties: Mapping[str, str]) -> tuple[WorkerConfig | None, list[Finding]]:
+    """The settings in force, without those that are refused (None if there are too many), and what is to be
+    said of the file."""
+    config, errors = WorkerConfig.examine(properties)
+    findings = [Finding(Level.ERROR, error.name, error.message) for error in errors]
+    if errors:
+        refused = {error.name for error in errors}
+        config, left = WorkerConfig.examine({k: v for k, v in properties.items() if k not in refused})
+        config = None if left else config
+    findings += _unknown(properties)
+    findings += _unserved(properties)
+    if config is not None:
+        findings += _clients(config)
+    secrets = {value for name, value in properties.items() if value and SECRET_NAME.search(name)}
+    return config, [Finding(each.level, each.where, hide(each.message, secrets)) for each in findings]
+
+
+def check_worker_plugins(worker: WorkerConfig, plugins: Plugins) -> list[Finding]:
+    """Converters and config providers that the file names."""
+    findings = []
+    for name in _CONVERTERS:
+        class_name = getattr(worker, name.replace(".", "_"))
+        if plugins.find(PluginKind.CONVERTER, class_name) is None:
+            why = missing_class(plugins, PluginKind.CONVERTER, class_name)
+            findings.append(Finding(Level.ERROR, name, why))
+    for provider in worker.config_providers:
+        name = f"config.providers.{provider}.class"
+        class_name = worker.originals.get(name)
+        if class_name and plugins.find(PluginKind.CONFIG_PROVIDER, class_name) is None:
+            why = missing_class(plugins, PluginKind.CONFIG_PROVIDER, class_name)
+            findings.append(Finding(Level.ERROR, name, why))
+    if not findings:
+        try:
+            ConfigResolver(worker.originals, plugins)
+        except ConfigError as exc:
+            findings.append(Finding(Level.ERROR, "config.providers", str(exc)))
+    return findings
+
+
+def _unknown(properties: Mapping[str, str]) -> Iterable[Finding]:
+    known = [*WorkerConfig.definitions(), *_JAVA_ONLY]
+    for name in WorkerConfig.unknown(properties):
+        if name in _JAVA_ONLY:
+            why = "has no effect: Kafka Connect's setting, which this worker does not have"
+        else:
+            near = difflib.get_close_matches(name, known, 1)
+            why = "unknown, and ignored" + (f'; did you mean "{near[0]}"?' if near else "")
+        yield Finding(Level.WARNING, name, why)
+
+
+def _unserved(properties: Mapping[str, str]) -> Iterable[Finding]:
+    for name, why in _UNSERVED.items():
+        if properties.get(name):
+            yield Finding(Level.ERROR, name, why)
+    for listener in properties.get("listeners", "").split(","):
+        if listener.strip().lower().startswith("https:"):
+            yield Finding(Level.ERROR, "listeners", f"{listener.strip()} is not served by this version")
+    for name, value in properties.items():
+        if "${" in value and not name.startswith("config.providers."):
+            why = "the worker's own settings are read as they are written: ${…} is not resolved in them"
+            yield Finding(Level.ERROR, name, why)
+
+
+def _clients(worker: WorkerConfig) -> Iterable[Finding]:
+    """Settings of the Kafka clients that cannot be translated, or mean nothing."""
+    for kind in ("producer", "consumer", "admin"):
+        try:
+            warnings = client_settings(worker, kind, {}).warnings
+            aiokafka_settings(worker.client(kind))
+        except ConfigError as exc:
+            yield Finding(Level.ERROR, f"{kind}.*", str(exc))
+        else:
+            for warning in warnings:
+                yield Finding(Level.WARNING, f"{kind}.*", warning)
