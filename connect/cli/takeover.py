@@ -77,6 +77,7 @@ def _check(
     worker, findings = check_worker(properties)
     if worker is None:
         raise Failure("; ".join(each.message for each in findings if each.level == "error"), USAGE)
+    findings += _of_rest(properties)
     directories = plugin_directories(worker.plugin_path)
     sys.path += directories
     plugins = Plugins.discover(directories)
@@ -89,6 +90,27 @@ def _check(
         raise Failure(str(exc)) from None
     findings += _of_topics(cluster)
     return findings, Takeover(worker, plugins, cluster, look_outside=look_outside).reports()
+
+
+def _of_rest(properties: dict[str, str]) -> Iterable["Finding"]:
+    """What keeps REST from being served as the file says: users, certificates."""
+    from connect.api import ConfigError
+    from connect.rest.basic_auth import credentials
+    from connect.rest.settings import RestSettings
+    from connect.rest.tls import server_context
+    from connect.runtime.takeover import Finding, Level
+
+    try:
+        credentials(RestSettings.parse(properties))
+    except ConfigError as exc:
+        yield Finding(Level.ERROR, "rest.extension.classes", str(exc))
+    for setting in ("listeners", "admin.listeners"):
+        if "https:" not in properties.get(setting, "").lower():
+            continue
+        try:
+            server_context(properties, setting)
+        except ConfigError as exc:
+            yield Finding(Level.ERROR, setting, str(exc))
 
 
 def _of_topics(cluster: "JavaCluster") -> Iterable["Finding"]:

@@ -26,11 +26,6 @@ _JAVA_ONLY: Final = frozenset({
     "socket.connection.setup.timeout.max.ms", "socket.connection.setup.timeout.ms",
     "worker.sync.timeout.ms", "worker.unsync.backoff.ms",
 })  # fmt: skip
-# Accepted, and not there: without them REST would be more open, or elsewhere, than before.
-_UNSERVED: Final[Mapping[str, str]] = {
-    "rest.extension.classes": "REST extensions are Java classes and not loaded: what they guard is open",
-    "admin.listeners": "the admin endpoints are served by listeners",
-}
 _CONVERTERS: Final = ("key.converter", "value.converter", "header.converter")
 
 
@@ -85,12 +80,6 @@ def _unknown(properties: Mapping[str, str]) -> Iterable[Finding]:
 
 
 def _unserved(properties: Mapping[str, str]) -> Iterable[Finding]:
-    for name, why in _UNSERVED.items():
-        if properties.get(name):
-            yield Finding(Level.ERROR, name, why)
-    for listener in properties.get("listeners", "").split(","):
-        if listener.strip().lower().startswith("https:"):
-            yield Finding(Level.ERROR, "listeners", f"{listener.strip()} is not served by this version")
     for name, value in properties.items():
         if "${" in value and not name.startswith("config.providers."):
             why = "the worker's own settings are read as they are written: ${…} is not resolved in them"

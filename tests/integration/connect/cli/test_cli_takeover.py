@@ -142,6 +142,14 @@ def test_topics_that_are_missing_are_named_and_not_created(java: JavaTopics) -> 
     assert java.fingerprint() == ([], [])
 
 
+def test_rest_that_would_not_be_served_as_before(java: JavaTopics) -> None:
+    file = java.properties(listeners="https://127.0.0.1:0", rest_extension_classes="com.example.Auth")
+    ran = millstream("takeover", "--check", str(file))
+    assert ran.code == 1
+    assert "rest.extension.classes" in ran.out
+    assert "ssl.keystore" in ran.out
+
+
 def test_bad_input(java: JavaTopics) -> None:
     assert millstream("takeover", "--check", str(java.directory / "none.properties")).code == 2
     empty = java.directory / "empty.properties"

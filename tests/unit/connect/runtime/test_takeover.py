@@ -238,7 +238,6 @@ def test_the_workers_settings() -> None:
     worker, findings = check_worker({
         "bootstrap.servers": "127.0.0.1:1", "exactly.once.source.support": "enabled", "group.id": "g",
         "session.timeout.ms": "1", "offset.flush.intervall.ms": "1", "plugin.discovery": "only_scan",
-        "rest.extension.classes": "com.example.Auth", "listeners": "https://:8083",
         "producer.ssl.keystore.type": "JKS", "ssl.key.password": "${file:/f:k}",
     })  # fmt: skip
     assert worker is not None
@@ -246,8 +245,7 @@ def test_the_workers_settings() -> None:
     errors = {each.where for each in findings if each.level is Level.ERROR}
     warnings = {each.where: each.message for each in findings if each.level is Level.WARNING}
     assert errors == {
-        "exactly.once.source.support", "rest.extension.classes", "listeners", "producer.*",
-        "ssl.key.password",
+        "exactly.once.source.support", "producer.*", "ssl.key.password",
     }  # fmt: skip
     assert set(warnings) == {"session.timeout.ms", "offset.flush.intervall.ms", "plugin.discovery"}
     assert 'did you mean "offset.flush.interval.ms"' in warnings["offset.flush.intervall.ms"]
