@@ -105,10 +105,7 @@ class TransactionalProduce:
         """The headers of those that are intact enough to be asked for; the log refuses the others."""
         batches = {}
         for topic in request.topics:
-            name = topic.name
-            if topic.topic_id is not None:
-                found = self._catalog.topics.by_id(topic.topic_id)
-                name = found.name if found else None
+            name = self._catalog.topics.name_of(topic.name, topic.topic_id)
             for partition in topic.partitions:
                 if name is None or partition.records is None:
                     continue

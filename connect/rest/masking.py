@@ -10,16 +10,9 @@ from typing import Final, TypeVar
 
 from connect.api import Definition, Kind
 from connect.api.config import HIDDEN
+from connect.runtime.secret_names import sounds_secret
 from connect.runtime.service import BadRequest, ConnectService, NotFound
 
-# For settings that no definition describes: client overrides, settings of transforms and converters,
-# connectors that are not installed. Kafka's own names of type PASSWORD are among them.
-_SOUNDS_SECRET: Final = re.compile(
-    r"(^|[._-])(pass(word|wd|phrase)?|pwd|secrets?|tokens?|credentials?|private[._-]?key|(api|access|secret)"
-    r"[._-]?key|sasl\.jaas\.config|auth\.user\.info|ssl\.key|ssl\.keystore\.(key|certificate\.chain)"
-    r"|ssl\.truststore\.certificates)($|[._-])",
-    re.IGNORECASE,
-)
 # A reference says where the secret is, not what it is.
 _REFERENCE: Final = re.compile(r"\$\{[^}]+\}")
 
@@ -73,4 +66,4 @@ class Masking:
 def _is_secret(name: str, known: Mapping[str, Definition]) -> bool:
     if name in known:
         return known[name].kind is Kind.PASSWORD
-    return _SOUNDS_SECRET.search(name) is not None
+    return sounds_secret(name)

@@ -18,10 +18,11 @@ from connect.runtime.config_providers import ConfigResolver
 from connect.runtime.errors import trace_of
 from connect.runtime.java_cluster import JavaCluster
 from connect.runtime.plugins import PluginKind, Plugins, connector_type
+from connect.runtime.secret_names import sounds_secret
 from connect.runtime.validation import Validator
 
 _REFERENCE: Final = re.compile(r"\$\{([^:}]*):[^}]*\}")
-SECRET_NAME: Final = re.compile(r"pass(word|phrase)|secret|token|jaas|credential|\.key$", re.IGNORECASE)
+_MAY_BE_SECRET: Final = re.compile(r"pass(word|phrase)|secret|token|jaas|credential|\.key$", re.IGNORECASE)
 _OURS: Final = "millstream"  # the distribution whose connectors check offsets without side effects
 _NEAR: Final = 0.8  # a slip of the pen; with less every sink would be near another
 _LONG_ENOUGH: Final = 4  # a secret that is shorter is looked for as a whole word
@@ -129,7 +130,7 @@ class _Checks:
         self._config: Mapping[str, str | None] = config
         self._resolved = False
         self._findings = findings
-        self._secrets = {value for key, value in config.items() if value and SECRET_NAME.search(key)}
+        self._secrets = {value for key, value in config.items() if value and may_be_secret(key)}
 
     def _blame(self, where: str, message: str, level: Level = Level.ERROR) -> None:
         finding = Finding(level, where, message)
@@ -299,6 +300,11 @@ def missing_class(plugins: Plugins, kind: PluginKind, class_name: str) -> str:
     near = difflib.get_close_matches(class_name.rpartition(".")[2].lower(), names, 1, _NEAR)
     hint = f"; the nearest is {names[near[0]]}" if near else ""
     return f"Class {class_name} could not be found{hint}"
+
+
+def may_be_secret(name: str) -> bool:
+    """Whatever REST hides by its name, and more: a report needs no value."""
+    return sounds_secret(name) or _MAY_BE_SECRET.search(name) is not None
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:

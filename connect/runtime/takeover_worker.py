@@ -10,7 +10,7 @@ from connect.runtime.config import WorkerConfig
 from connect.runtime.config_providers import ConfigResolver
 from connect.runtime.kafka_clients import aiokafka_settings
 from connect.runtime.plugins import PluginKind, Plugins
-from connect.runtime.takeover import SECRET_NAME, Finding, Level, hide, missing_class
+from connect.runtime.takeover import Finding, Level, hide, may_be_secret, missing_class
 
 # Settings of Kafka Connect's worker that this one does not have: what they tune does not exist here, or not
 # yet (`DistributedConfig`, `WorkerConfig`, `RestServerConfig` of Apache Kafka).
@@ -42,7 +42,7 @@ def check_worker(properties: Mapping[str, str]) -> tuple[WorkerConfig | None, li
     findings += _unserved(properties)
     if config is not None:
         findings += _clients(config)
-    secrets = {value for name, value in properties.items() if value and SECRET_NAME.search(name)}
+    secrets = {value for name, value in properties.items() if value and may_be_secret(name)}
     return config, [Finding(each.level, each.where, hide(each.message, secrets)) for each in findings]
 
 

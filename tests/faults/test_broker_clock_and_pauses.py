@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPa
 from confluent_kafka.admin import AdminClient, NewTopic
 from kio.schema.errors import ErrorCode
 from support.batches import make_batch
+from support.eventually import eventually
 from support.faulty_broker import BrokerWithFaults
 from support.kafka_wire import Wire
 from support.raw_kafka import RawKafka, create_topic, fetch, produce
@@ -26,13 +27,6 @@ DEADLINE_S = 60
 QUIET = {"log_level": 0}
 SUBSCRIPTION = b"\0\1\0\0\0\1\0\1t\xff\xff\xff\xff"
 """Of a consumer of the topic t, version 1."""
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 @pytest.fixture
