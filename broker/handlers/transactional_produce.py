@@ -105,7 +105,9 @@ class TransactionalProduce:
         """The headers of those that are intact enough to be asked for; the log refuses the others."""
         batches = {}
         for topic in request.topics:
-            name = self._catalog.topics.name_of(topic.name, topic.topic_id)
+            name = topic.name
+            if name is None:
+                name = self._catalog.topics.name_of(None, topic.topic_id)
             for partition in topic.partitions:
                 if name is None or partition.records is None:
                     continue
