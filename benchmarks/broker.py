@@ -15,9 +15,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from benchmarks.measure import Usage, cpu_seconds, pss_bytes, tree
-from benchmarks.peers import java_present
 from benchmarks.report import Row, print_rows
-from connect.testing.kafka import ApacheKafka
+from connect.testing.kafka import ApacheKafka, java_present
 from connect.testing.millstream import Broker
 
 

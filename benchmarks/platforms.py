@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from benchmarks.measure import Usage, cpu_seconds, pss_bytes, tree
-from benchmarks.peers import JavaConnect, java_present
-from connect.testing.kafka import ApacheKafka
+from connect.testing.java_connect import JavaConnect
+from connect.testing.kafka import ApacheKafka, java_present
 from connect.testing.millstream import Millstream
 
 WORKER = {"offset.flush.interval.ms": "1000"}

@@ -23,6 +23,7 @@ _POM = """<project>
 </project>
 """
 _DEPENDENCY = "<dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>"
+_TOOLS = ("java", "mvn")
 _BROKER = (
     ("org.apache.kafka", "kafka_2.13", KAFKA_VERSION),
     ("org.apache.kafka", "kafka-tools", KAFKA_VERSION),
@@ -34,9 +35,14 @@ class MissingTool(RuntimeError):
     """Java or Maven is not installed."""
 
 
+def java_present() -> bool:
+    """Whether what this module needs is installed."""
+    return all(shutil.which(tool) for tool in _TOOLS)
+
+
 def fetch_jars(name: str, dependencies: tuple[tuple[str, str, str], ...] = _BROKER) -> Path:
     """The folder with the jars of (group, artifact, version) and all they need, fetched on first use."""
-    for tool in ("java", "mvn"):
+    for tool in _TOOLS:
         if shutil.which(tool) is None:
             raise MissingTool(f"{tool} is not installed; Debian: apt-get install default-jre-headless maven")
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "millstream"

@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from support.cli import millstream
 from support.java import needs_java
 
-from benchmarks.peers import JavaConnect
+from connect.testing.java_connect import JavaConnect
 from connect.testing.kafka import ApacheKafka
 from connect.testing.millstream import Broker, Worker
 from connect.testing.postgres import PostgresServer
@@ -25,6 +25,7 @@ from connect.testing.topics import Topics
 SOURCE, SINK = "lines-in", "lines-out"
 LINES = 500
 DEADLINE_S = 60.0
+FLUSH_OFTEN = {"offset.flush.interval.ms": "500"}
 
 
 def until(what: str, holds: Callable[[], bool]) -> None:
@@ -74,18 +75,16 @@ def test_file_connectors_go_on_where_java_stopped(
     with make_broker(tmp_path / "broker") as broker:
         append(tmp_path, 0)
         Topics(broker.bootstrap).create(kafka_topic)
-        (java_directory := tmp_path / "java").mkdir()
-        properties = java_directory / "worker.properties"
-        with JavaConnect(java_directory, broker.bootstrap, {"offset.flush.interval.ms": "500"}) as java:
+        with JavaConnect(tmp_path / "java", broker.bootstrap, FLUSH_OFTEN) as java:
             for name, config in connectors(tmp_path, kafka_topic).items():
                 assert java.request("PUT", f"/connectors/{name}/config", config).status_code == 201
-            running = check(properties)["worker"]["findings"]
+            running = check(java.properties)["worker"]["findings"]
             assert [each["where"] for each in running] == ["group.id"]
             until("Java wrote all lines", lambda: len(lines_out(tmp_path)) >= LINES)
         topics_before = set(AdminClient({"bootstrap.servers": broker.bootstrap}).list_topics().topics)
         # A worker that did not say goodbye is a member until its session is over.
-        until("Java has left its group", lambda: not check(properties)["worker"]["findings"])
-        stopped = check(properties)
+        until("Java has left its group", lambda: not check(java.properties)["worker"]["findings"])
+        stopped = check(java.properties)
         told = {each["name"]: each for each in stopped["connectors"]}
         size = (tmp_path / "in.txt").stat().st_size
         assert told[SOURCE]["offsets"] == [
@@ -95,7 +94,7 @@ def test_file_connectors_go_on_where_java_stopped(
         assert set(AdminClient({"bootstrap.servers": broker.bootstrap}).list_topics().topics) == topics_before
 
         append(tmp_path, LINES)
-        with Worker(tmp_path / "worker", broker.bootstrap, _settings(properties)) as worker:
+        with Worker(tmp_path / "worker", broker.bootstrap, _settings(java.properties)) as worker:
             until("ours wrote the rest", lambda: len(lines_out(tmp_path)) >= 2 * LINES)
             for name in (SOURCE, SINK):
                 answer = httpx.get(f"{worker.url}/connectors/{name}/status").json()
@@ -136,19 +135,17 @@ def test_debezium_goes_on_where_java_stopped(tmp_path: Path, postgres: PostgresS
     }  # fmt: skip
     topic = f"{prefix}.public.t"
     with Broker(tmp_path / "broker") as broker:
-        (java_directory := tmp_path / "java").mkdir()
-        properties = java_directory / "worker.properties"
-        with JavaConnect(java_directory, broker.bootstrap, {"offset.flush.interval.ms": "500"}) as java:
+        with JavaConnect(tmp_path / "java", broker.bootstrap, FLUSH_OFTEN) as java:
             assert java.request("PUT", "/connectors/dz/config", config).status_code == 201
             until("Java took the snapshot", lambda: end_of(broker.bootstrap, topic) >= LINES)
             insert(database, LINES)
             until("Java streamed", lambda: end_of(broker.bootstrap, topic) >= 2 * LINES)
-        (told,) = check(properties)["connectors"]
+        (told,) = check(java.properties)["connectors"]
         assert told["offsets"][0]["partition"] == {"server": prefix}
         assert told["findings"] == []
 
         insert(database, 2 * LINES)
-        with Worker(tmp_path / "worker", broker.bootstrap, _settings(properties)):
+        with Worker(tmp_path / "worker", broker.bootstrap, _settings(java.properties)):
             until("ours wrote the rest", lambda: end_of(broker.bootstrap, topic) >= 3 * LINES)
         records = Topics(broker.bootstrap).read(topic, 3 * LINES)
         keys = [json.loads(record.key or b"")["payload"]["id"] for record in records]
