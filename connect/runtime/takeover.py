@@ -26,6 +26,7 @@ _MAY_BE_SECRET: Final = re.compile(r"pass(word|phrase)|secret|token|jaas|credent
 _OURS: Final = "millstream"  # the distribution whose connectors check offsets without side effects
 _NEAR: Final = 0.8  # a slip of the pen; with less every sink would be near another
 _LONG_ENOUGH: Final = 4  # a secret that is shorter is looked for as a whole word
+_REFUSED_LATER: Final = "changes of the config are refused until the setting is changed or deleted"
 _CONVERTERS: Final = ("key.converter", "value.converter", "header.converter")
 
 
@@ -201,7 +202,11 @@ class _Checks:
             result = validator.validate(connector, look_outside=look_outside)
             for setting in result.values:
                 for error in setting.errors:
-                    self._blame(setting.name, error)
+                    if pins_version(setting.name) and setting.recommended:
+                        why = other_version(self._config[setting.name], setting.recommended[0])
+                        self._blame(setting.name, f"{why}; {_REFUSED_LATER}", Level.WARNING)
+                    else:
+                        self._blame(setting.name, error)
             for warning in result.warnings:
                 self._blame(_setting_in(warning) or "config", warning, Level.WARNING)
         if topic := self._config.get("offsets.storage.topic"):
@@ -286,6 +291,19 @@ def _refusal(connector: type[SourceConnector[Any]], config: Any, pair: tuple[Any
     except (AttributeError, TypeError, ValueError) as exc:
         return f"the offset {pair} is not of the connector's shape: {exc}"
     return None
+
+
+def pins_version(name: str) -> bool:
+    """Whether a setting says which version of a plugin is wanted (KIP-891)."""
+    return name.endswith("plugin.version")
+
+
+def other_version(wanted: str | None, available: str) -> str:
+    """What becomes of a plugin whose version is pinned to one of Java's."""
+    return (
+        f"asks for version {wanted}, and a Java plugin's version cannot be here: version {available}, "
+        "Millstream's own, goes on in its place"
+    )
 
 
 def _setting_in(warning: str) -> str | None:

@@ -9,8 +9,17 @@ from connect.runtime.client_overrides import client_settings
 from connect.runtime.config import WorkerConfig
 from connect.runtime.config_providers import ConfigResolver
 from connect.runtime.kafka_clients import aiokafka_settings
+from connect.runtime.plugin_versions import check_version
 from connect.runtime.plugins import PluginKind, Plugins
-from connect.runtime.takeover import Finding, Level, hide, may_be_secret, missing_class
+from connect.runtime.takeover import (
+    Finding,
+    Level,
+    hide,
+    may_be_secret,
+    missing_class,
+    other_version,
+    works,
+)
 
 # Settings of Kafka Connect's worker that this one does not have: what they tune does not exist here, or not
 # yet (`DistributedConfig`, `WorkerConfig`, `RestServerConfig` of Apache Kafka).
@@ -54,18 +63,35 @@ def check_worker_plugins(worker: WorkerConfig, plugins: Plugins) -> list[Finding
         if plugins.find(PluginKind.CONVERTER, class_name) is None:
             why = missing_class(plugins, PluginKind.CONVERTER, class_name)
             findings.append(Finding(Level.ERROR, name, why))
+            continue
+        findings += _pinned(worker, plugins, name, class_name)
     for provider in worker.config_providers:
         name = f"config.providers.{provider}.class"
         class_name = worker.originals.get(name)
         if class_name and plugins.find(PluginKind.CONFIG_PROVIDER, class_name) is None:
             why = missing_class(plugins, PluginKind.CONFIG_PROVIDER, class_name)
             findings.append(Finding(Level.ERROR, name, why))
-    if not findings:
+    if works(findings):
         try:
             ConfigResolver(worker.originals, plugins)
         except ConfigError as exc:
             findings.append(Finding(Level.ERROR, "config.providers", str(exc)))
     return findings
+
+
+def _pinned(worker: WorkerConfig, plugins: Plugins, name: str, class_name: str) -> Iterable[Finding]:
+    """A version of a converter that is not the one there is."""
+    where = f"{name}.plugin.version"
+    wanted = worker.originals.get(where)
+    try:
+        available = plugins.get(PluginKind.CONVERTER, class_name).load().version
+    except ConfigError as exc:
+        yield Finding(Level.ERROR, name, str(exc))
+        return
+    try:
+        check_version(class_name, available, wanted)
+    except ConfigError:
+        yield Finding(Level.WARNING, where, other_version(wanted, available))
 
 
 def _unknown(properties: Mapping[str, str]) -> Iterable[Finding]:

@@ -15,6 +15,7 @@ from connect.runtime.java_cluster import JavaCluster, TopicRecord
 from connect.runtime.plugins import Plugins
 from connect.runtime.takeover import ConnectorReport, Level, Takeover, hide
 from connect.runtime.takeover_worker import check_worker, check_worker_plugins
+from connect.version import __version__
 
 WORKER = WorkerConfig.parse({})
 FILE_SOURCE = {"connector.class": "FileStreamSource", "file": "in.txt", "topic": "t"}
@@ -110,6 +111,32 @@ def test_records_that_are_not_connects_json_are_counted() -> None:
     cluster.take(WORKER, "connect-configs", [TopicRecord(None, b"{}"), TopicRecord(b"commit-c", b"\xff")])
     assert cluster.unreadable == {"connect-configs": 4, "connect-offsets": 1, "connect-status": 1}
     assert reports(cluster) == {}
+
+
+def test_pinned_versions_of_java_go_on_in_ours_and_are_told() -> None:
+    converter = "org.apache.kafka.connect.storage.StringConverter"
+    pinned = {
+        "connector.plugin.version": "4.3.1",
+        "value.converter": converter, "value.converter.plugin.version": "[4.3,5)",
+        "transforms": "t", "transforms.t.type": "org.apache.kafka.connect.transforms.Filter",
+        "transforms.t.plugin.version": "4.3.1",
+        "transforms.t.predicate": "p", "predicates": "p",
+        "predicates.p.type": "org.apache.kafka.connect.transforms.predicates.RecordIsTombstone",
+        "predicates.p.plugin.version": "(4.3,)",
+    }  # fmt: skip
+    report = report_on({**FILE_SOURCE, **pinned})
+    assert report.works
+    warned = said(report, Level.WARNING)
+    assert warned.keys() == {name for name in pinned if name.endswith("plugin.version")}
+    assert "asks for version [4.3,5)" in warned["value.converter.plugin.version"]
+    assert f"version {__version__}, Millstream's own" in warned["connector.plugin.version"]
+    assert said(report_on({**FILE_SOURCE, "connector.plugin.version": "[0,100)"}), Level.WARNING) == {}
+
+
+def test_a_pinned_version_of_the_workers_converters_is_told() -> None:
+    worker = WorkerConfig.parse({"value.converter.plugin.version": "4.3.1"})
+    (finding,) = check_worker_plugins(worker, Plugins.discover())
+    assert (finding.level, finding.where) == (Level.WARNING, "value.converter.plugin.version")
 
 
 def test_every_plugin_of_an_unknown_connector_is_looked_up_too() -> None:
