@@ -1,6 +1,6 @@
 """`millstream takeover`: what of a Java Connect cluster would work here."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,12 +49,13 @@ def takeover(
 
 
 def _read(file: Path) -> dict[str, str]:
-    import javaproperties
+    from connect.api import ConfigError
+    from connect.runtime.worker_settings import read_properties
 
     try:
-        found: dict[str, str] = javaproperties.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        raise Failure(f"cannot read {file}: {exc}", USAGE) from None
+        found = read_properties(file)
+    except ConfigError as exc:
+        raise Failure(str(exc), USAGE) from None
     if not found.get("bootstrap.servers"):
         raise Failure(f"{file}: bootstrap.servers is not set, so there is no cluster to look at", USAGE)
     return found
@@ -77,7 +78,7 @@ def _check(
     worker, findings = check_worker(properties)
     if worker is None:
         raise Failure("; ".join(each.message for each in findings if each.level == "error"), USAGE)
-    findings += _of_rest(properties)
+    findings += _of_rest(worker.originals)
     directories = plugin_directories(worker.plugin_path)
     sys.path += directories
     plugins = Plugins.discover(directories)
@@ -92,7 +93,7 @@ def _check(
     return findings, Takeover(worker, plugins, cluster, look_outside=look_outside).reports()
 
 
-def _of_rest(properties: dict[str, str]) -> Iterable["Finding"]:
+def _of_rest(properties: Mapping[str, str]) -> Iterable["Finding"]:
     """What keeps REST from being served as the file says: users, certificates."""
     from connect.api import ConfigError
     from connect.rest.basic_auth import credentials

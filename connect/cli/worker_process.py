@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import javaproperties
 import structlog
 import uvicorn
 from fastapi import FastAPI
@@ -24,7 +23,9 @@ from connect.rest.app import create_admin_app, create_app
 from connect.rest.settings import RestSettings
 from connect.runtime.config import WorkerConfig
 from connect.runtime.logs import configure_logging
+from connect.runtime.secret_names import hide
 from connect.runtime.worker import Worker
+from connect.runtime.worker_settings import read_properties, resolved
 
 # How long open requests may take once the worker is told to stop.
 REST_STOP_SECONDS = 1
@@ -86,14 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(options: argparse.Namespace) -> dict[str, str]:
+def _written(options: argparse.Namespace) -> dict[str, str]:
     """The properties of the file under those of the options."""
-    properties: dict[str, str] = {}
-    if options.properties is not None:
-        try:
-            properties = javaproperties.loads(options.properties.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as exc:
-            raise ConfigError(f"cannot read {options.properties}: {exc}") from None
+    properties = {} if options.properties is None else read_properties(options.properties)
     given: dict[str, str] = {}
     if options.bootstrap is not None:
         given["bootstrap.servers"] = options.bootstrap
@@ -216,10 +212,15 @@ def _servers(
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     configure_logging()
+    secrets: set[str] = set()
     try:
-        process = _Process(_settings(options), options)
+        settings = resolved(_written(options))
+        if settings.errors:
+            raise ConfigError("; ".join(f"{error.name}: {error.message}" for error in settings.errors))
+        secrets = settings.secrets
+        process = _Process(settings.values, options)
     except ConfigError as exc:
-        sys.stderr.write(f"millstream worker: {exc}\n")
+        sys.stderr.write(f"millstream worker: {hide(str(exc), secrets)}\n")
         return USAGE
     return asyncio.run(process.run())
 

@@ -124,6 +124,7 @@ class ConfigResolver:
             provider.configure(settings)
             self._providers[name] = provider
         self.ttl_ms: int | None = None  # of the shortest-lived value that was looked up so far
+        self.found: set[str] = set()  # the values that were looked up so far, to be shown to nobody
 
     def resolve(self, properties: Mapping[str, str | None]) -> dict[str, str | None]:
         """The properties with every `${provider:path:key}` of a known provider replaced.
@@ -131,16 +132,33 @@ class ConfigResolver:
         A key that the provider does not have stays as it is, as Kafka leaves it.
         """
         return {
-            name: value if value is None or "${" not in value else _REFERENCE.sub(self._replacement, value)
+            name: value if value is None or "${" not in value else self.look_up(value)[0]
             for name, value in properties.items()
         }
 
-    def _replacement(self, match: re.Match[str]) -> str:
-        provider = self._providers.get(match[1])
-        if provider is None:
-            return match[0]
-        path, key = match[3] or "", match[4]
-        found = provider.get(path, [key]).get(key, match[0])
+    def look_up(self, text: str) -> tuple[str, list[str]]:
+        """The text with its references replaced, and a sentence for each that has no value and stays."""
+        missing: list[str] = []
+
+        def replacement(match: re.Match[str]) -> str:
+            provider = self._providers.get(match[1])
+            if provider is None:
+                missing.append(
+                    f"{match[0]} names config provider {match[1]}, which config.providers does not name"
+                )
+                return match[0]
+            found = self._value(provider, match[3] or "", match[4])
+            if found is None:
+                missing.append(f"{match[0]} has no value on this machine")
+                return match[0]
+            return found
+
+        return _REFERENCE.sub(replacement, text), missing
+
+    def _value(self, provider: ConfigProvider, path: str, key: str) -> str | None:
+        found = provider.get(path, [key]).get(key)
+        if found:
+            self.found.add(found)
         ttl_ms = provider.ttl_ms(path)
         if ttl_ms is not None:
             self.ttl_ms = ttl_ms if self.ttl_ms is None else min(self.ttl_ms, ttl_ms)

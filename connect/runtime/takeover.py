@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Final, cast
 
 from connect.api import ConnectError, Connector, SinkConnector, SourceConnector
-from connect.api.config import HIDDEN, Kind
+from connect.api.config import Kind
 from connect.herder.states import TargetState, TaskId
 from connect.runtime import group_offsets
 from connect.runtime.client_overrides import overrides
@@ -18,14 +18,12 @@ from connect.runtime.config_providers import ConfigResolver
 from connect.runtime.errors import trace_of
 from connect.runtime.java_cluster import JavaCluster
 from connect.runtime.plugins import PluginKind, Plugins, connector_type
-from connect.runtime.secret_names import sounds_secret
+from connect.runtime.secret_names import hide, sounds_secret
 from connect.runtime.validation import Validator
 
-_REFERENCE: Final = re.compile(r"\$\{([^:}]*):[^}]*\}")
 _MAY_BE_SECRET: Final = re.compile(r"pass(word|phrase)|secret|token|jaas|credential|\.key$", re.IGNORECASE)
 _OURS: Final = "millstream"  # the distribution whose connectors check offsets without side effects
 _NEAR: Final = 0.8  # a slip of the pen; with less every sink would be near another
-_LONG_ENOUGH: Final = 4  # a secret that is shorter is looked for as a whole word
 _REFUSED_LATER: Final = "changes of the config are refused until the setting is changed or deleted"
 _CONVERTERS: Final = ("key.converter", "value.converter", "header.converter")
 
@@ -214,26 +212,20 @@ class _Checks:
             self._blame("offsets.storage.topic", why)
 
     def _resolve(self) -> None:
-        self._config = ConfigResolver(self._worker.originals, self._plugins).resolve(self._raw)
+        resolver = ConfigResolver(self._worker.originals, self._plugins)
+        self._config = resolver.resolve(self._raw)
         self._resolved = True
-        self._secrets |= {
-            value for key, value in self._config.items() if value and value != self._raw.get(key)
-        }
+        self._secrets |= resolver.found
 
     def _references(self) -> None:
         """References to config providers that nobody here resolves; an unknown one would reach the connector
         as it is written."""
-        named = self._worker.config_providers
-        for key, value in self._raw.items():
-            for match in _REFERENCE.finditer(value or ""):
-                if match[1] not in (*named, "file", "env", "dir"):
-                    why = f"{match[0]} names config provider {match[1]}, which config.providers does not name"
-                    self._blame(key, why)
-                    continue
+        with self._blaming("config.providers"):
+            resolver = ConfigResolver(self._worker.originals, self._plugins)
+            for key, value in self._raw.items():
                 with self._blaming(key):
-                    resolver = ConfigResolver(self._worker.originals, self._plugins)
-                    if resolver.resolve({key: match[0]})[key] == match[0]:
-                        self._blame(key, f"{match[0]} has no value on this machine")
+                    for why in resolver.look_up(value or "")[1]:
+                        self._blame(key, why)
 
     # Offsets
 
@@ -323,11 +315,3 @@ def missing_class(plugins: Plugins, kind: PluginKind, class_name: str) -> str:
 def may_be_secret(name: str) -> bool:
     """Whatever REST hides by its name, and more: a report needs no value."""
     return sounds_secret(name) or _MAY_BE_SECRET.search(name) is not None
-
-
-def hide(text: str, secrets: Iterable[str]) -> str:
-    """The text with `[hidden]` for each of these values."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        pattern = re.escape(secret)
-        text = re.sub(pattern if len(secret) >= _LONG_ENOUGH else rf"(?<!\w){pattern}(?!\w)", HIDDEN, text)
-    return text

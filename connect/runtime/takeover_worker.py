@@ -11,15 +11,9 @@ from connect.runtime.config_providers import ConfigResolver
 from connect.runtime.kafka_clients import aiokafka_settings
 from connect.runtime.plugin_versions import check_version
 from connect.runtime.plugins import PluginKind, Plugins
-from connect.runtime.takeover import (
-    Finding,
-    Level,
-    hide,
-    may_be_secret,
-    missing_class,
-    other_version,
-    works,
-)
+from connect.runtime.secret_names import hide
+from connect.runtime.takeover import Finding, Level, may_be_secret, missing_class, other_version, works
+from connect.runtime.worker_settings import resolved
 
 # Settings of Kafka Connect's worker that this one does not have: what they tune does not exist here, or not
 # yet (`DistributedConfig`, `WorkerConfig`, `RestServerConfig` of Apache Kafka).
@@ -38,20 +32,24 @@ _JAVA_ONLY: Final = frozenset({
 _CONVERTERS: Final = ("key.converter", "value.converter", "header.converter")
 
 
-def check_worker(properties: Mapping[str, str]) -> tuple[WorkerConfig | None, list[Finding]]:
+def check_worker(written: Mapping[str, str]) -> tuple[WorkerConfig | None, list[Finding]]:
     """The settings in force, without those that are refused (None if there are too many), and what is to be
     said of the file."""
+    settings = resolved(written)
+    without_value = {error.name for error in settings.errors}
+    properties = {name: value for name, value in settings.values.items() if name not in without_value}
     config, errors = WorkerConfig.examine(properties)
-    findings = [Finding(Level.ERROR, error.name, error.message) for error in errors]
+    findings = [Finding(Level.ERROR, error.name, error.message) for error in (*settings.errors, *errors)]
     if errors:
         refused = {error.name for error in errors}
         config, left = WorkerConfig.examine({k: v for k, v in properties.items() if k not in refused})
         config = None if left else config
-    findings += _unknown(properties)
-    findings += _unserved(properties)
+    if "bootstrap.servers" in without_value:
+        config = None  # the default would be another cluster
+    findings += _unknown(written)
     if config is not None:
         findings += _clients(config)
-    secrets = {value for name, value in properties.items() if value and may_be_secret(name)}
+    secrets = settings.secrets | {value for name, value in written.items() if value and may_be_secret(name)}
     return config, [Finding(each.level, each.where, hide(each.message, secrets)) for each in findings]
 
 
@@ -103,13 +101,6 @@ def _unknown(properties: Mapping[str, str]) -> Iterable[Finding]:
             near = difflib.get_close_matches(name, known, 1)
             why = "unknown, and ignored" + (f'; did you mean "{near[0]}"?' if near else "")
         yield Finding(Level.WARNING, name, why)
-
-
-def _unserved(properties: Mapping[str, str]) -> Iterable[Finding]:
-    for name, value in properties.items():
-        if "${" in value and not name.startswith("config.providers."):
-            why = "the worker's own settings are read as they are written: ${…} is not resolved in them"
-            yield Finding(Level.ERROR, name, why)
 
 
 def _clients(worker: WorkerConfig) -> Iterable[Finding]:

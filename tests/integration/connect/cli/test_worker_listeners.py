@@ -77,3 +77,29 @@ def test_who_stays_out(urls: tuple[str, str, Path]) -> None:
     for url in (rest, admin):
         with client(url, directory, auth=False) as nobody:
             assert nobody.get("/admin/loggers").status_code == 401
+
+
+def test_references_in_the_workers_file(broker: Broker, tmp_path: Path) -> None:
+    secrets, properties, told = tmp_path / "secrets", tmp_path / "worker.properties", tmp_path / "port"
+    secrets.write_text(f"servers={broker.bootstrap}\nflush=sesame99\n")
+    names = {**worker_settings(broker.bootstrap), "bootstrap.servers": f"${{file:{secrets}:servers}}",
+             "listeners": "http://127.0.0.1:0"}  # fmt: skip
+    command = [sys.executable, "-m", "connect.cli.main", "worker", "--port-file", str(told), str(properties)]
+
+    def start(settings: dict[str, str]) -> Child:
+        properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        return Child(command, tmp_path / "log")
+
+    child = start(names)
+    try:
+        child.wait_until(told.exists, 60, "worker")
+    finally:
+        child.stop()
+    for setting, value, why in (
+        ("client.id", f"${{file:{secrets}:nobody}}", f"client.id: ${{file:{secrets}:nobody}} has no value"),
+        ("offset.flush.interval.ms", f"${{file:{secrets}:flush}}", "Invalid value [hidden]"),
+    ):
+        child = start({**names, setting: value})
+        assert child.process.wait(60) == 2
+        assert why in child.tail()
+        assert "sesame99" not in child.log.read_text()

@@ -13,7 +13,8 @@ from connect.runtime import group_offsets
 from connect.runtime.config import WorkerConfig
 from connect.runtime.java_cluster import JavaCluster, TopicRecord
 from connect.runtime.plugins import Plugins
-from connect.runtime.takeover import ConnectorReport, Level, Takeover, hide
+from connect.runtime.secret_names import hide
+from connect.runtime.takeover import ConnectorReport, Level, Takeover
 from connect.runtime.takeover_worker import check_worker, check_worker_plugins
 from connect.version import __version__
 
