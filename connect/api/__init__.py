@@ -19,6 +19,7 @@ from connect.api.connectors import (
     SourceTaskContext,
 )
 from connect.api.errors import ConfigError, ConnectError, DataError, RetriableError, SchemaBuilderError
+from connect.api.metrics import TaskMetrics
 from connect.api.plugins import ConfigProvider, Converter, HeaderConverter, Plugin, Predicate, Transform
 from connect.api.records import (
     ConnectRecord,
@@ -64,6 +65,7 @@ __all__ = [
     "SourceRecord",
     "SourceTask",
     "SourceTaskContext",
+    "TaskMetrics",
     "TimestampType",
     "TopicPartition",
     "Transform",

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from connect.api.config import Config, FieldError
+from connect.api.metrics import TaskMetrics
 from connect.api.plugins import Plugin
 from connect.api.records import SinkRecord, SourceRecord, TopicPartition
 
@@ -72,6 +73,11 @@ class SourceTaskContext(Protocol):
         ...
 
     @property
+    def metrics(self) -> TaskMetrics:
+        """The task's own metrics, for whoever watches it."""
+        ...
+
+    @property
     def stopping(self) -> bool:
         """True once the task should return from `poll`."""
         ...
@@ -121,6 +127,11 @@ class SinkTaskContext(Protocol):
     @property
     def task_id(self) -> int:
         """The task's number, from 0: its place in what `task_configs` returned."""
+        ...
+
+    @property
+    def metrics(self) -> TaskMetrics:
+        """The task's own metrics, for whoever watches it."""
         ...
 
     @property

@@ -18,6 +18,7 @@ from connect.api import (
     RetriableError,
     SinkRecord,
     SinkTask,
+    TaskMetrics,
     TimestampType,
     TopicPartition,
 )
@@ -52,6 +53,7 @@ class SinkContext:
     def __init__(self, connector_name: str, task_id: int) -> None:
         self.connector_name = connector_name
         self.task_id = task_id
+        self.metrics = TaskMetrics()
         self.assigned: set[TopicPartition] = set()
         self.rewinds: dict[TopicPartition, int] = {}
         self.pauses: dict[TopicPartition, bool] = {}

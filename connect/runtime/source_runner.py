@@ -17,6 +17,7 @@ from connect.api import (
     RetriableError,
     SourceRecord,
     SourceTask,
+    TaskMetrics,
 )
 from connect.runtime.errors import ErrorHandler, Failure, Stage, Tolerated
 from connect.runtime.offset_format import offset_key
@@ -48,6 +49,7 @@ class SourceContext:
     ) -> None:
         self.connector_name = connector_name
         self.task_id = task_id
+        self.metrics = TaskMetrics()
         self._channel = channel
         self.advances: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
         self._offsets = {_frozen(partition): offset for partition, offset in offsets}

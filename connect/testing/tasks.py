@@ -24,6 +24,7 @@ from connect.api import (
     SourceConnector,
     SourceRecord,
     SourceTask,
+    TaskMetrics,
     TopicPartition,
 )
 
@@ -45,6 +46,7 @@ class SourceRunContext:
 
     def __init__(self, task_id: int, offsets: Mapping[bytes, Offset]) -> None:
         self.task_id = task_id
+        self.metrics = TaskMetrics()
         self.advances: list[Offset] = []
         self._offsets = offsets
         self._stop = threading.Event()
@@ -149,6 +151,7 @@ class SinkRunContext:
     task_id = 0
 
     def __init__(self) -> None:
+        self.metrics = TaskMetrics()
         self.assignment: frozenset[TopicPartition] = frozenset()
         self.rewound: dict[TopicPartition, int] = {}
         self.paused: set[TopicPartition] = set()

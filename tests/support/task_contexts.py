@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from connect.api import TopicPartition
+from connect.api import TaskMetrics, TopicPartition
 from connect.testing.tasks import SinkRunContext
 
 
@@ -15,6 +15,7 @@ class SourceContext:
 
     def __init__(self, offset: Mapping[str, Any] | None = None) -> None:
         self.stored = offset
+        self.metrics = TaskMetrics()
         self.stopping = False
         self.waits_s: list[float] = []
         self.advanced: Mapping[str, Any] | None = None
