@@ -21,7 +21,8 @@ _HEARTBEAT_MIN_S: Final = 0.05
 _LONG_S: Final = 300.0  # a call that takes longer is worth a warning, whatever the limit
 _SILENT_BEATS: Final = 3
 _MEMORY_LOOK_S: Final = 0.1
-_STACKS_S: Final = 1.0
+_STACKS_S: Final = 1.0  # for its Python stacks to come
+_LATE_STACKS_S: Final = 0.2
 
 
 class TaskEvents(Protocol):
@@ -104,9 +105,11 @@ class TaskProcess:
         self._tell({"type": "forget_topics"})
 
     def kill(self) -> None:
-        """It did not stop in its time: say where it is, and end it."""
-        if self._child is not None:
-            self._spawn(self._kill_where_it_is())
+        """End it; if it was told to stop, and did not in its time, say where it was."""
+        if self._stop_told and self._child is not None:
+            self._spawn(self._kill_late())
+        else:
+            self._kill_now()
 
     def _tell(self, message: Mapping[str, Any]) -> None:
         if self._writer is not None and not self._writer.is_closing():
@@ -174,7 +177,9 @@ class TaskProcess:
             self._warned = False
         elif not self._warned:
             self._warned = True
-            _LOG.warning("task %s %s for %.0f s\n%s", self.task, what, seconds, await self._where_it_is())
+            _LOG.warning(
+                "task %s %s for %.0f s\n%s", self.task, what, seconds, await self._where_it_is(_STACKS_S)
+            )
 
     async def _watch_memory(self, pid: int, limit_bytes: int) -> None:
         try:
@@ -192,18 +197,18 @@ class TaskProcess:
         """Kill it for a reason, which becomes its trace together with where it was."""
         if self._trace is None:
             self._trace = f"{ConnectError.java_class}: {why}"
-            self._trace += f"\n{await self._where_it_is()}"
+            self._trace += f"\n{await self._where_it_is(_STACKS_S)}"
             self._kill_now()
 
-    async def _kill_where_it_is(self) -> None:
-        where = await self._where_it_is()
+    async def _kill_late(self) -> None:
+        where = await self._where_it_is(_LATE_STACKS_S)
         _LOG.warning("task %s did not stop in time and is killed\n%s", self.task, where)
         self._kill_now()
 
-    async def _where_it_is(self) -> str:
+    async def _where_it_is(self, seconds: float) -> str:
         if self._pid is None or self._stacks is None:
             return "There is no Python stack: the task's process was about to start."
-        return await read_stacks(self._pid, self._stacks, _STACKS_S)
+        return await read_stacks(self._pid, self._stacks, seconds)
 
     def _kill_now(self) -> None:
         if self._child is not None:
