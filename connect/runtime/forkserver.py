@@ -10,7 +10,9 @@ Unix SEQPACKET socket, one JSON object a message:
                           {"event": "exited", "id": n, "code": c | null, "signal": s | null,
                            "oom_killed": bool, "peak_memory_bytes": b}
 
-It ends when the worker's end closes; its children are killed when it ends (PR_SET_PDEATHSIG).
+It ends when the worker's end closes, and kills what it forked before it does. What its children started and
+left behind comes to it (PR_SET_CHILD_SUBREAPER) and is killed, too. Should it be killed itself, so are its
+children (PR_SET_PDEATHSIG).
 """
 
 import array
@@ -23,17 +25,20 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from setproctitle import setproctitle
 
-from connect.lifeline import end_with_parent
+from connect.lifeline import adopt_orphans, children, end_with_parent, tell_parents_end
 from connect.runtime.logs import configure_logging
 
 _LOG = logging.getLogger(__name__)
 MESSAGE_BYTES_MAX: Final = 65_536
+_END_S: Final = 2.0
+_LOOK_S: Final = 0.005
 _PRELOAD: Final = (
     "confluent_kafka",
     "confluent_kafka.admin",
@@ -46,7 +51,7 @@ _PRELOAD: Final = (
 def main(arguments: list[str]) -> None:
     """`FD PARENT_PID SETTINGS`: the socket, the worker, and JSON with `python_path` and `log_level`."""
     channel_fd, parent_pid, settings = int(arguments[0]), int(arguments[1]), json.loads(arguments[2])
-    end_with_parent(parent_pid)
+    end_with_parent(parent_pid)  # while it imports, it does not see the worker's end
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the worker decides
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     name_process("forkserver")
@@ -55,6 +60,7 @@ def main(arguments: list[str]) -> None:
         importlib.import_module(module)
     configure_logging(settings["log_level"])
     _warm_up()
+    adopt_orphans()
     server = _ForkServer(socket.socket(fileno=channel_fd))
     server.run()
 
@@ -91,6 +97,14 @@ class _ForkServer:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def run(self) -> None:
+        # It sees the worker's end by itself, unless it is stopped.
+        tell_parents_end(signal.SIGCONT)
+        try:
+            self._loop()
+        finally:
+            _end_children()
+
+    def _loop(self) -> None:
         poller = select.poll()
         poller.register(self._channel, select.POLLIN)
         poller.register(self._wakeup_reader, select.POLLIN)
@@ -135,6 +149,7 @@ class _ForkServer:
         code = 1
         try:
             end_with_parent(parent)
+            adopt_orphans()  # so that they become the forkserver's only when this process has ended
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
@@ -156,19 +171,27 @@ class _ForkServer:
         """Load the module of a plugin, so that its tasks share it. The child reports why it fails."""
         if module in sys.modules:
             return
+        tell_parents_end(signal.SIGKILL)  # an import may hang
         try:
             importlib.import_module(module)
         except Exception as exc:  # noqa: BLE001 - a plugin's import may raise anything
             _LOG.warning("module %s could not be loaded in advance: %s", module, exc)
+        tell_parents_end(signal.SIGCONT)
         gc.collect()
         gc.freeze()
 
     def _reap(self) -> None:
-        while self._children:
-            pid, status, usage = os.wait4(-1, os.WNOHANG)
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
             if pid == 0:
                 return
-            child_id = self._children.pop(pid)
+            child_id = self._children.pop(pid, None)
+            self._end_leftovers()
+            if child_id is None:
+                continue
             oom_kills = _oom_kill_count()
             killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
             self._tell({
@@ -180,11 +203,27 @@ class _ForkServer:
             })  # fmt: skip
             self._oom_kills = oom_kills
 
+    def _end_leftovers(self) -> None:
+        """Of a child that ended: the processes that a connector's code started."""
+        for pid in children():
+            if pid not in self._children:
+                os.kill(pid, signal.SIGKILL)
+
     def _tell(self, message: Mapping[str, Any]) -> None:
         try:
             self._channel.send(json.dumps(message).encode())
         except BrokenPipeError:
-            os._exit(0)  # the worker is gone
+            raise SystemExit(0) from None  # the worker is gone
+
+
+def _end_children() -> None:
+    """Kill them and what they leave behind, until there is none or they do not end (the kernel has them)."""
+    deadline = time.monotonic() + _END_S
+    while (pids := children()) and time.monotonic() < deadline:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        while os.waitpid(-1, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
 
 
 def _entry(name: str) -> Callable[[socket.socket], int]:

@@ -151,6 +151,7 @@ class SinkRunner:
             now = time.monotonic()
             if messages:
                 self._take(messages)
+                self._channel.keep_pace()
                 next_put = now + _IDLE_PUT_S
             elif now >= next_put and not self._connector_paused:
                 self._put([])
@@ -300,15 +301,16 @@ class SinkRunner:
     def _put(self, records: list[SinkRecord]) -> bool:
         """Until the task took them; while it cannot, the partitions are paused and the group kept alive.
         False if the task is to stop before."""
-        self._channel.progress.enter("put")
         delay_s, longest_s = _PUT_RETRY_S
         paused = False
         while True:
+            self._channel.progress.enter("put")
             try:
                 self._task.put(records)
             except RetriableError as exc:
                 wait_s, self._context.retry_in_s = self._context.retry_in_s or delay_s, None
                 _LOG.warning("put will be tried again in %g s: %s", wait_s, exc)
+                self._channel.progress.rest("put retry")
                 if not paused:
                     self._pause_assignment()
                     paused = True
@@ -325,8 +327,14 @@ class SinkRunner:
     def _wait_to_retry(self, records: list[SinkRecord], seconds: float) -> list[SinkRecord]:
         """Keep the membership alive; drop the records of partitions that go to another task meanwhile."""
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0 and not self._channel.stopping:
-            message: Any = self._consumer.poll(min(left, _POLL_S))
+        while not self._channel.stopping:
+            left = deadline - time.monotonic()
+            if self._channel.paused is not self._connector_paused:
+                self._follow_pause()
+                self._pause_assignment()
+            if left <= 0 and not self._connector_paused:
+                break
+            message: Any = self._consumer.poll(min(max(left, _POLL_S / 2), _POLL_S))
             if message is not None and message.error() is None:
                 # It was in the queue before the pause took effect: deliver it again later.
                 self._consumer.seek(
@@ -423,6 +431,7 @@ class SinkRunner:
     def _on_assign(self, consumer: confluent_kafka.Consumer, partitions: list[Any]) -> None:
         added = [TopicPartition(p.topic, p.partition) for p in partitions]
         self._context.assigned |= set(added)
+        self._channel.progress.enter("open")
         self._task.open(added)
         rewinds, self._context.rewinds = self._context.rewinds, {}
         for partition in partitions:
@@ -452,12 +461,14 @@ class SinkRunner:
         if self._ended:
             return
         lost = [TopicPartition(p.topic, p.partition) for p in partitions]
+        self._channel.progress.enter("close")
         self._task.close(lost)
         self._forget(lost)
 
     def _close(self, partitions: Sequence[TopicPartition]) -> None:
         if partitions:
             self._commit({p: self._positions[p] for p in partitions if p in self._positions})
+            self._channel.progress.enter("close")
             self._task.close(partitions)
             self._forget(partitions)
 

@@ -131,12 +131,14 @@ class SourceRunner:
                 paused = self._channel.paused
                 self._channel.send("paused" if paused else "running")
             if paused:
+                progress.rest("paused")
                 self._channel.wait_while_paused(max(0.0, next_commit - time.monotonic()))
             else:
                 progress.enter("poll")
                 if records := self._poll():
                     progress.enter("produce")
                     self._send(records)
+                    self._channel.keep_pace()
                 self._take_advances()
             self._producer.check()
             if time.monotonic() >= next_commit:
@@ -159,8 +161,10 @@ class SourceRunner:
                 return self._task.poll()
             except RetriableError as exc:
                 _LOG.warning("poll will be tried again in %g s: %s", delay_s, exc)
+                self._channel.progress.rest("poll retry")
                 if self._channel.wait(delay_s):
                     return ()
+                self._channel.progress.enter("poll")
                 delay_s = min(delay_s * 2, longest_s)
 
     def _send(self, records: Sequence[SourceRecord]) -> None:

@@ -87,7 +87,6 @@ class Supervisor:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
         for process in self._processes.values():
-            _LOG.warning("task %s did not stop in time and is killed", process.task)
             process.kill()
         if self._jobs:
             await asyncio.wait(self._jobs, timeout=_KILLED_S)
@@ -153,7 +152,6 @@ class Supervisor:
         elif isinstance(action, StopTask):
             self._processes[action.task].stop()
         elif isinstance(action, KillTask):
-            _LOG.warning("task %s did not stop in time and is killed", action.task)
             self._processes[action.task].kill()
         elif isinstance(action, PauseTask):
             self._processes[action.task].pause()
@@ -194,7 +192,7 @@ class Supervisor:
 
     def _start(self, action: StartTask) -> None:
         limits = task_config(self._worker, action.config)
-        process = TaskProcess(action.task, self._forks, self, limits.hang_timeout_ms / 1000)
+        process = TaskProcess(action.task, self._forks, self, limits)
         self._processes[action.task] = process
         self._spawn(self._run_task(action, process))
 

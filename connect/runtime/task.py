@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import resource
 import signal
 import socket
 import threading
@@ -72,9 +71,8 @@ def _run(channel: TaskChannel, order: Mapping[str, Any]) -> None:
     worker = WorkerConfig.parse(order["worker"])
     plugins = Plugins.discover()
     config = ConfigResolver(worker.originals, plugins).resolve(order["config"])
-    limit = TaskConfig.of(worker.originals, config).memory_limit_bytes
-    if limit:
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    if share := TaskConfig.of(worker.originals, config).cpu_limit:
+        channel.limit_cpu(share)
     connector = plugins.get(PluginKind.CONNECTOR, config.get("connector.class") or "").load()
     builder = _Builder(channel, order, worker, plugins, config)
     if issubclass(connector, SinkConnector):

@@ -2,7 +2,8 @@
 
     worker → task   {"type": "start", …} once, then {"type": "pause" | "resume" | "stop" | "forget_topics"}
     task → worker   {"type": "running" | "paused" | "stopped"}, {"type": "failed", "trace": …},
-                    {"type": "topic", "topic": …}, {"type": "heartbeat", "stage": …, "stage_ms": …}
+                    {"type": "topic", "topic": …}, {"type": "heartbeat", "stage": …, "stage_ms": …},
+                    {"type": "stacks", …}: how to see where it hangs (`StackOffer`)
 
 When the worker's end closes the worker is dead: the task ends at once, for another worker may start it.
 """
@@ -13,25 +14,37 @@ import select
 import socket
 import threading
 import time
+from dataclasses import asdict
 from typing import Any, Final
 
 from connect.api import ConnectError
+from connect.runtime.pace import Pace
+from connect.runtime.stacks import offer_stacks
 
 _READ_BYTES: Final = 1 << 16
+_REST_MAX_S: Final = 60.0  # a sink has to poll within max.poll.interval.ms
 
 
 class Progress:
-    """What the task does now, for the heartbeat. Written by the task's thread, a batch at a time."""
+    """What the task does now, for the heartbeat. Written by the task's thread, a batch at a time.
+
+    `since` is None while it waits for what may take as long as it likes, such as the end of a pause.
+    """
 
     __slots__ = ("since", "stage")
 
     def __init__(self) -> None:
         self.stage = "start"
-        self.since = time.monotonic()
+        self.since: float | None = time.monotonic()
 
     def enter(self, stage: str) -> None:
+        self.since = None  # the control thread must not see the one's time with the other
         self.stage = stage
         self.since = time.monotonic()
+
+    def rest(self, stage: str) -> None:
+        self.since = None
+        self.stage = stage
 
 
 class TaskChannel:
@@ -46,6 +59,7 @@ class TaskChannel:
         self._paused = False
         self._heartbeat_s = 0.0
         self._topics: set[str] = set()
+        self._pace: Pace | None = None
         self.progress = Progress()
 
     def receive(self) -> dict[str, Any]:
@@ -62,7 +76,23 @@ class TaskChannel:
         """Start the thread."""
         self._paused = paused
         self._heartbeat_s = heartbeat_s
-        threading.Thread(target=self._listen, name="control", daemon=True).start()
+        control = threading.Thread(target=self._listen, name="control", daemon=True)
+        control.start()
+        assert control.ident is not None
+        self.send("stacks", **asdict(offer_stacks(hidden=[control.ident])))
+
+    def limit_cpu(self, share: float) -> None:
+        """From now on `keep_pace` holds this process to this share of a core."""
+        self._pace = Pace(share)
+
+    def keep_pace(self) -> None:
+        """Called between two pieces of work: rest as long as the limit of CPU time asks for."""
+        if self._pace is None:
+            return
+        rest_s = min(self._pace.rest_s(), _REST_MAX_S)
+        if rest_s > 0:
+            self.progress.rest("rest")
+            self.wait(rest_s)
 
     def send(self, kind: str, **fields: Any) -> None:
         line = json.dumps({"type": kind, **fields}).encode() + b"\n"
@@ -141,6 +171,6 @@ class TaskChannel:
             self._wake.notify_all()
 
     def _beat(self) -> None:
-        progress = self.progress
-        stage_ms = round((time.monotonic() - progress.since) * 1000)
-        self.send("heartbeat", stage=progress.stage, stage_ms=stage_ms)
+        stage, since = self.progress.stage, self.progress.since
+        stage_ms = 0 if since is None else round((time.monotonic() - since) * 1000)
+        self.send("heartbeat", stage=stage, stage_ms=stage_ms)

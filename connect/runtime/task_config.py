@@ -1,9 +1,15 @@
 """Settings of Millstream's own for a connector's tasks; the worker's settings give the defaults."""
 
 from collections.abc import Mapping
+from math import isfinite
+from typing import Final
 
 from connect.api import Config, Importance, Kind, setting
 from connect.herder.backoff import RestartPolicy
+
+MEMORY_LIMIT: Final = "millstream.task.memory.limit.bytes"
+CPU_LIMIT: Final = "millstream.task.cpu.limit"
+HANG_TIMEOUT: Final = "millstream.task.hang.timeout.ms"
 
 
 class TaskConfig(Config):
@@ -24,15 +30,20 @@ class TaskConfig(Config):
         doc="How many times in a row a failing task is restarted before it stays FAILED; 0 never restarts.",
     )  # fmt: skip
     memory_limit_bytes: int = setting(
-        "millstream.task.memory.limit.bytes", default=0, kind=Kind.LONG, at_least=0,
-        importance=Importance.MEDIUM,
-        doc="The most memory that a task's process may allocate (RLIMIT_DATA); 0 is no limit.",
+        MEMORY_LIMIT, default=0, kind=Kind.LONG, at_least=0, importance=Importance.MEDIUM,
+        doc="The most memory that a task's process may hold (its resident anonymous memory, RssAnon); one "
+        "that holds more is killed and restarted. 0 is no limit.",
+    )  # fmt: skip
+    cpu_limit: float = setting(
+        CPU_LIMIT, default=0.0, importance=Importance.MEDIUM,
+        check=lambda value: None if value >= 0 and isfinite(value) else "Value must be a number from 0 on",
+        doc="The share of a core that a task may use, such as 0.5: it rests after each batch for as long as "
+        "that takes. 0 is no limit.",
     )  # fmt: skip
     hang_timeout_ms: int = setting(
-        "millstream.task.hang.timeout.ms", default=0, kind=Kind.LONG, at_least=0,
-        importance=Importance.MEDIUM,
-        doc="A task whose poll, put or other call has not returned for this long is killed and restarted; "
-        "0 lets it hang.",
+        HANG_TIMEOUT, default=0, kind=Kind.LONG, at_least=0, importance=Importance.MEDIUM,
+        doc="A task whose poll, put or other call has not returned for this long is killed and restarted, "
+        "with its Python stack in the trace; 0 lets it hang.",
     )  # fmt: skip
 
     @property

@@ -4,17 +4,25 @@ import asyncio
 import json
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol
 
 from connect.api import ConnectError
 from connect.herder.states import TaskId
 from connect.runtime.forks import Child, ForkServer
+from connect.runtime.memory_watch import MemoryWatch
+from connect.runtime.stacks import StackOffer, read_stacks
+from connect.runtime.task_config import HANG_TIMEOUT, MEMORY_LIMIT, TaskConfig
 
 _LOG = logging.getLogger(__name__)
 _MESSAGE_BYTES_MAX: Final = 16 << 20
 _HEARTBEAT_S: Final = 5.0
-_SILENT_BEATS: Final = 6
+_HEARTBEAT_MIN_S: Final = 0.05
+_LONG_S: Final = 300.0  # a call that takes longer is worth a warning, whatever the limit
+_SILENT_BEATS: Final = 3
+_MEMORY_LOOK_S: Final = 0.1
+_STACKS_S: Final = 1.0  # for its Python stacks to come
+_LATE_STACKS_S: Final = 0.2
 
 
 class TaskEvents(Protocol):
@@ -28,20 +36,26 @@ class TaskEvents(Protocol):
 
 
 class TaskProcess:
-    """One task, from fork to exit. `hang_timeout_s` 0: it may hang as long as it likes."""
+    """One task, from fork to exit, within its limits."""
 
-    def __init__(self, task: TaskId, forks: ForkServer, events: TaskEvents, hang_timeout_s: float) -> None:
+    def __init__(self, task: TaskId, forks: ForkServer, events: TaskEvents, limits: TaskConfig) -> None:
         self.task = task
         self._forks = forks
         self._events = events
-        self._hang_timeout_s = hang_timeout_s
-        self._heartbeat_s = min(_HEARTBEAT_S, hang_timeout_s / 2) if hang_timeout_s else _HEARTBEAT_S
+        self._limits = limits
+        self._hang_timeout_s = limits.hang_timeout_ms / 1000
+        self._heartbeat_s = _HEARTBEAT_S
+        if limits.hang_timeout_ms:
+            self._heartbeat_s = max(_HEARTBEAT_MIN_S, min(_HEARTBEAT_S, self._hang_timeout_s / 2))
         self._child: Child | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._stop_told = False
         self._pause_told: bool | None = None
         self._trace: str | None = None
         self._pid: int | None = None
+        self._stacks: StackOffer | None = None
+        self._warned = False
+        self._jobs: set[asyncio.Task[None]] = set()
 
     async def run(self, order: Callable[[], Awaitable[Mapping[str, Any]]]) -> str | None:
         """Start it with the order that `order` makes, and wait for its end: None, or why it failed."""
@@ -59,6 +73,8 @@ class TaskProcess:
             if self._stop_told:
                 self._tell({"type": "stop"})
             self._pid = await self._child.pid
+            if self._limits.memory_limit_bytes:
+                self._spawn(self._watch_memory(self._pid, self._limits.memory_limit_bytes))
             await self._listen(reader)
             how = await self._child.exited
         finally:
@@ -66,6 +82,8 @@ class TaskProcess:
             self._forks.kill(self._child)
             writer.close()
             self._writer = None
+            for job in self._jobs:
+                job.cancel()
         if self._trace is None and how.code != 0:
             self._trace = f"{ConnectError.java_class}: the task's process {how}"
         return self._trace
@@ -87,15 +105,24 @@ class TaskProcess:
         self._tell({"type": "forget_topics"})
 
     def kill(self) -> None:
-        if self._child is not None:
-            self._forks.kill(self._child)
+        """End it; if it was told to stop, and did not in its time, say where it was."""
+        if self._stop_told and self._child is not None:
+            self._spawn(self._kill_late())
+        else:
+            self._kill_now()
 
     def _tell(self, message: Mapping[str, Any]) -> None:
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(json.dumps(message).encode() + b"\n")
 
+    def _spawn(self, job: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(job)
+        self._jobs.add(task)
+        task.add_done_callback(self._jobs.discard)
+
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         """Until the task closes its end, which it does by ending."""
+        # Beats are counted, not seconds: if it is the worker that was stopped for a while, one is missing.
         silent = 0
         while True:
             try:
@@ -103,18 +130,17 @@ class TaskProcess:
                     line = await reader.readline()
             except TimeoutError:
                 silent += 1
-                if silent == _SILENT_BEATS:
-                    _LOG.warning("task %s gives no sign of life", self.task)
-                    self._check_hang(silent * self._heartbeat_s, "code that holds Python's lock")
+                if silent >= _SILENT_BEATS:
+                    await self._check_silence(silent * self._heartbeat_s)
                 continue
             except ConnectionError:
                 return
             if not line:
                 return
             silent = 0
-            self._take(json.loads(line))
+            await self._take(json.loads(line))
 
-    def _take(self, message: Mapping[str, Any]) -> None:
+    async def _take(self, message: Mapping[str, Any]) -> None:
         kind = message["type"]
         if kind == "running":
             self._events.on_running(self.task, self._pid)
@@ -122,14 +148,68 @@ class TaskProcess:
             self._events.on_paused(self.task)
         elif kind == "topic":
             self._events.on_topic(self.task, message["topic"])
+        elif kind == "stacks":
+            self._stacks = StackOffer.of(message)
         elif kind == "failed":
-            self._trace = message["trace"]
+            self._trace = self._trace or message["trace"]
         elif kind == "heartbeat":
-            self._check_hang(message["stage_ms"] / 1000, message["stage"])
+            await self._check_hang(message["stage_ms"] / 1000, message["stage"])
 
-    def _check_hang(self, seconds: float, stage: str) -> None:
-        if self._hang_timeout_s and seconds >= self._hang_timeout_s and self._trace is None:
-            self._trace = (
-                f"{ConnectError.java_class}: the task hung in {stage} for {seconds:.0f} s and was killed"
+    # Limits
+
+    async def _check_hang(self, seconds: float, stage: str) -> None:
+        if self._hang_timeout_s and seconds >= self._hang_timeout_s:
+            await self._end(f"the task hung in {stage} for {seconds:.1f} s and was killed ({HANG_TIMEOUT})")
+        else:
+            await self._warn_of_long(seconds, f"has been in {stage}")
+
+    async def _check_silence(self, seconds: float) -> None:
+        """Not even its control thread runs: it is stopped, or C code holds Python's lock."""
+        if self._hang_timeout_s and seconds >= self._hang_timeout_s:
+            await self._end(
+                f"the task gave no sign of life for {seconds:.1f} s and was killed ({HANG_TIMEOUT})"
             )
-            self.kill()
+        else:
+            await self._warn_of_long(seconds, "has given no sign of life")
+
+    async def _warn_of_long(self, seconds: float, what: str) -> None:
+        if seconds < _LONG_S:
+            self._warned = False
+        elif not self._warned:
+            self._warned = True
+            _LOG.warning(
+                "task %s %s for %.0f s\n%s", self.task, what, seconds, await self._where_it_is(_STACKS_S)
+            )
+
+    async def _watch_memory(self, pid: int, limit_bytes: int) -> None:
+        try:
+            with MemoryWatch(pid) as watch:
+                while (held_bytes := watch.resident_bytes()) <= limit_bytes:  # noqa: ASYNC110 - no event tells
+                    await asyncio.sleep(_MEMORY_LOOK_S)
+        except FileNotFoundError:
+            return  # it has ended already
+        await self._end(
+            f"the task reached its memory limit of {limit_bytes} bytes ({MEMORY_LIMIT}): "
+            f"it held {held_bytes} and was killed"
+        )
+
+    async def _end(self, why: str) -> None:
+        """Kill it for a reason, which becomes its trace together with where it was."""
+        if self._trace is None:
+            self._trace = f"{ConnectError.java_class}: {why}"
+            self._trace += f"\n{await self._where_it_is(_STACKS_S)}"
+            self._kill_now()
+
+    async def _kill_late(self) -> None:
+        where = await self._where_it_is(_LATE_STACKS_S)
+        _LOG.warning("task %s did not stop in time and is killed\n%s", self.task, where)
+        self._kill_now()
+
+    async def _where_it_is(self, seconds: float) -> str:
+        if self._pid is None or self._stacks is None:
+            return "There is no Python stack: the task's process was about to start."
+        return await read_stacks(self._pid, self._stacks, seconds)
+
+    def _kill_now(self) -> None:
+        if self._child is not None:
+            self._forks.kill(self._child)

@@ -5,7 +5,9 @@ What a task does is a setting that is read at its start, so that a test can chan
 
 import itertools
 import os
+import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -96,6 +98,7 @@ class CountingTask(SourceTask[CountingConfig]):
         self._next = offset["next"]
         if config.fault == "start raises":
             raise ConnectError("cannot start")
+        _misbehave(config.fault, "start")
         if config.fault == "start exits":
             os._exit(7)
 
@@ -135,6 +138,7 @@ class CollectingTask(SinkTask[CollectingConfig]):
         self._config = config
         self._lines: list[str] = []
         self._calls = itertools.count()
+        _misbehave(config.fault, "start")
 
     def open(self, partitions: Iterable[TopicPartition]) -> None:
         self._log(f"open {sorted(partitions)}")
@@ -146,6 +150,8 @@ class CollectingTask(SinkTask[CollectingConfig]):
         _misbehave(self._config.fault, "put")
         if records and self._config.fault == "put retries twice" and next(self._calls) < 2:
             self._context.timeout(100)
+            raise RetriableError("not yet")
+        if records and self._config.fault == "put always retries":
             raise RetriableError("not yet")
         if records and self._config.fault == "rewinds once" and next(self._calls) == 0:
             first = records[0]
@@ -160,6 +166,7 @@ class CollectingTask(SinkTask[CollectingConfig]):
             )
 
     def flush(self, offsets: Mapping[TopicPartition, int]) -> None:
+        _misbehave(self._config.fault, "flush")
         with Path(self._config.file).open("a") as file:
             file.writelines(self._lines)
         self._lines.clear()
@@ -181,6 +188,11 @@ def _misbehave(fault: str, where: str) -> None:
     if fault == f"{where} raises KeyError":
         raise KeyError("unexpected")
     if fault == f"{where} hangs":
+        time.sleep(3600)
+    if fault == f"{where} holds the lock":
+        re.match("(a+)+$", "a" * 64 + "b")  # takes for ever, and does not let another thread run
+    if fault == f"{where} starts a child":
+        subprocess.Popen(["sleep", "3600"], start_new_session=True)
         time.sleep(3600)
     if fault == f"{where} kills itself":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -125,29 +125,6 @@ def _task_pid() -> int:
     return next(pid for pid, name in names.items() if name.startswith("millstream task"))
 
 
-def test_a_memory_limit_stops_a_hog(broker: Broker, kafka_topic: str) -> None:
-    limit = {"millstream.task.memory.limit.bytes": str(300 << 20)}
-
-    async def scenario() -> None:
-        async with running(worker_settings(broker.bootstrap)) as worker:
-            await worker.create("n", source(kafka_topic, "poll eats memory", **limit, **NEVER))
-            await until_state(worker, "n", State.FAILED)
-            assert "unexpected MemoryError" in trace_of(worker, "n").splitlines()[0]
-
-    asyncio.run(scenario())
-
-
-def test_a_hanging_task_is_killed_and_says_where(broker: Broker, kafka_topic: str) -> None:
-    async def scenario() -> None:
-        async with running(worker_settings(broker.bootstrap)) as worker:
-            limit = {"millstream.task.hang.timeout.ms": "500"}
-            await worker.create("n", source(kafka_topic, "poll hangs", **limit, **NEVER))
-            await until_state(worker, "n", State.FAILED)
-            assert "the task hung in poll for" in trace_of(worker, "n")
-
-    asyncio.run(scenario())
-
-
 def test_a_task_that_will_not_stop_is_killed_in_time(broker: Broker, kafka_topic: str) -> None:
     settings = worker_settings(broker.bootstrap) | {"task.shutdown.graceful.timeout.ms": "300"}
 
