@@ -23,12 +23,16 @@ class TaskMetrics:
     `millstream_file_position_bytes`. `labels` are few and have few values: at most `SERIES_MAX` metrics are
     kept of a task. Setting one costs less than a microsecond; set it once a batch or rarer, not per record.
     May be called from any thread. Raises `ValueError` for names and labels that Prometheus would not take.
+
+    `lag_ms` says how far a source is behind what it reads from, in milliseconds, where that is known; a
+    connector's status shows it.
     """
 
     def __init__(self) -> None:
         self._values: dict[tuple[str, Labels], float] = {}
         self._kinds: dict[str, str] = {}
         self._full = False
+        self.lag_ms: float | None = None
 
     def gauge(self, name: str, value: float | None, **labels: str) -> None:
         """Something that goes up and down; None forgets it."""

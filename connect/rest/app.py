@@ -7,7 +7,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
-from connect.rest import connectors, loggers, plugins
+from connect.rest import connectors, loggers, metrics, plugins
 from connect.rest.basic_auth import BasicAuth, credentials
 from connect.rest.errors import add_error_handlers
 from connect.rest.masking import Masking
@@ -44,12 +44,12 @@ def create_app(service: ConnectService, settings: RestSettings) -> FastAPI:
     Raises `ConfigError` for settings that cannot be followed.
     """
     admin = (loggers.router,) if settings.admin_listeners is None else ()
-    return _app(service, settings, (router, connectors.router, plugins.router, *admin))
+    return _app(service, settings, (router, connectors.router, plugins.router, metrics.router, *admin))
 
 
 def create_admin_app(service: ConnectService, settings: RestSettings) -> FastAPI:
-    """The endpoints of `/admin` alone, for `admin.listeners`."""
-    return _app(service, settings, (loggers.router,))
+    """The endpoints of `/admin` and `/metrics`, for `admin.listeners`."""
+    return _app(service, settings, (loggers.router, metrics.router))
 
 
 def _app(service: ConnectService, settings: RestSettings, routers: Sequence[APIRouter]) -> FastAPI:

@@ -35,7 +35,10 @@ def instance(of: InstanceStatus) -> dict[str, Any]:
 
 
 def task(task_id: int, of: InstanceStatus) -> dict[str, Any]:
-    return {"id": task_id, **instance(of)}
+    view = {"id": task_id, **instance(of)}
+    if of.metrics is not None:  # Connect has no such field; it comes last
+        view["metrics"] = dict(of.metrics)
+    return view
 
 
 def status(of: ConnectorStatus) -> dict[str, Any]:

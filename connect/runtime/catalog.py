@@ -63,6 +63,11 @@ class PluginCatalog:
             told = {"error": str(exc)}
         self._described[_key(entry)] = told
 
+    def class_name(self, name: str) -> str:
+        """The full class name of a connector that goes by an alias."""
+        entry = self.plugins.find(PluginKind.CONNECTOR, name)
+        return entry.class_name if entry else name
+
     def type_of(self, class_name: str | None) -> str:
         """`source`, `sink` or `unknown`."""
         entry = self.plugins.find(PluginKind.CONNECTOR, class_name or "")

@@ -1,7 +1,7 @@
 """What the worker does for whoever operates it: the implementation of `service.ConnectService`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -25,6 +25,7 @@ from connect.runtime.service import (
     NotFound,
     Offsets,
     PluginInfo,
+    Sample,
     ServiceError,
     Validation,
 )
@@ -88,12 +89,24 @@ class Operations:
             raise NotFound(f"No status found for connector {name}")
         version = self._catalog.version(config.get("connector.class"))
         tasks = {
-            task.task: self._instance(self._herder.task_status(task), version)
+            task.task: replace(
+                self._instance(self._herder.task_status(task), version),
+                metrics=self._supervisor.metrics.shown(task),
+            )
             for task in self._herder.tasks_of(name)
         }
         connector = self._instance(self._herder.connector_status(name), version)
         type_ = self._catalog.type_of(config.get("connector.class"))
         return ConnectorStatus(name, connector, tasks, type_)
+
+    def metrics(self) -> Iterable[Sample]:
+        connectors = self._herder.config.connectors
+        classes = {
+            name: self._catalog.class_name(str(config.get("connector.class")))
+            for name, config in connectors.items()
+        }
+        statuses = [self.status(name) for name in connectors]
+        return self._supervisor.metrics.samples(statuses, classes, self._worker_id)
 
     def task_configs(self, name: str) -> Mapping[int, Mapping[str, str]]:
         self._config(name)

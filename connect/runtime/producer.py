@@ -42,6 +42,11 @@ class RecordProducer(Protocol):
         be sent at all. Partition -1: by the key; timestamp 0: now."""
         ...
 
+    @property
+    def queued(self) -> int:
+        """How many records are not acknowledged yet."""
+        ...
+
     def make_room(self) -> None:
         """Wait a moment for queued records to go."""
         ...
@@ -66,6 +71,10 @@ class LibrdkafkaProducer:
             logger=_LOG,
         )
         self.produce: Callable[..., None] = self._client.produce
+
+    @property
+    def queued(self) -> int:
+        return len(self._client)
 
     def make_room(self) -> None:
         self._client.poll(0.1)

@@ -4,9 +4,9 @@ Every call may be made at any time; a call that must wait for tasks to settle wa
 others. Refusals are `ServiceError`s, which carry the HTTP status that Kafka Connect answers with.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from connect.api import Definition
 from connect.herder.states import State as State
@@ -53,6 +53,7 @@ class InstanceStatus:
     worker_id: str
     version: str | None = None
     trace: str | None = None
+    metrics: Mapping[str, float] | None = None  # of a task that runs in this worker: rates, lag, errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,18 @@ class Validation:
     warnings: Sequence[str] = field(default_factory=tuple)
 
 
+Labels = Mapping[str, str]
+
+
+class Sample(NamedTuple):
+    """One metric; `name` and labels as Prometheus has them, `kind` is gauge or counter."""
+
+    name: str
+    kind: str
+    labels: Labels
+    value: float
+
+
 Offsets = Sequence[tuple[Mapping[str, Any], Mapping[str, Any] | None]]
 
 
@@ -123,6 +136,10 @@ class ConnectService(Protocol):
     def info(self, name: str) -> ConnectorInfo: ...
 
     def status(self, name: str) -> ConnectorStatus: ...
+
+    def metrics(self) -> Iterable[Sample]:
+        """Those of this worker and its tasks."""
+        ...
 
     def task_configs(self, name: str) -> Mapping[int, Mapping[str, str]]: ...
 

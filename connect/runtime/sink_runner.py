@@ -22,7 +22,9 @@ from connect.api import (
     TimestampType,
     TopicPartition,
 )
-from connect.runtime.errors import ErrorHandler, Failure, Stage, Tolerated
+from connect.runtime.errant import Originals, RebuiltMessage
+from connect.runtime.errors import ErrorHandler, Failure, Stage, Tolerated, type_of
+from connect.runtime.metrics import SinkMeter
 from connect.runtime.task_channel import TaskChannel
 from connect.transforms.chain import TransformChain
 
@@ -34,6 +36,7 @@ _LOOKUP_TIMEOUT_S: Final = 30.0
 _INTERNAL_TOPICS: Final = frozenset({"__consumer_offsets", "__transaction_state"})
 _COMMIT_RETRY_S: Final = 5.0
 _PUT_RETRY_S: Final = (0.5, 30.0)
+_SINK_TASK: Final = "org.apache.kafka.connect.sink.SinkTask"  # what Connect names for any reported record
 _TIMESTAMP_TYPES: Final = {member.value: member for member in TimestampType}
 
 
@@ -103,6 +106,7 @@ class SinkRunner:
         transforms: TransformChain | None,
         errors: ErrorHandler,
         before_commit: Callable[[], None],
+        originals: Originals,
     ) -> None:
         self._task = task
         self._context = context
@@ -115,7 +119,10 @@ class SinkRunner:
         self._transforms = transforms
         self._errors = errors
         self._before_commit = before_commit
+        self._originals = originals
+        self.meter = SinkMeter(context.metrics, errors.counts, lambda: channel.paused, self._log_end)
         self._positions: dict[TopicPartition, int] = {}  # next offset after what `put` took
+        self.meter.positions = self._positions
         self._committed: dict[TopicPartition, int] = {}
         self._paused_by_task: set[TopicPartition] = set()
         self._connector_paused = False
@@ -206,8 +213,13 @@ class SinkRunner:
 
     def _take(self, messages: Sequence[Any]) -> None:
         records, ends = self._convert(messages)
-        if not self._put(records):
-            return
+        self.meter.records_in += len(messages)
+        for partition in ends:
+            if partition not in self._positions:
+                self.meter.safe.setdefault(partition, _first_offset(messages, partition))
+        with self._originals.at_hand(messages):
+            if not self._put(records):
+                return
         for partition, end in ends.items():
             if partition not in self._revoked:
                 self._positions[partition] = end
@@ -266,15 +278,15 @@ class SinkRunner:
         execute, topic = self._errors.execute, message.topic()
         key = execute(
             lambda: self._key_converter.to_connect(topic, message.key()),
-            message, Stage.KEY_CONVERTER, self._key_converter,
+            message, Stage.KEY_CONVERTER, self._key_converter, (None, message.key()),
         )  # fmt: skip
         value = execute(
             lambda: self._value_converter.to_connect(topic, message.value()),
-            message, Stage.VALUE_CONVERTER, self._value_converter,
+            message, Stage.VALUE_CONVERTER, self._value_converter, (None, message.value()),
         )  # fmt: skip
         headers = execute(
             lambda: self._headers(topic, message.headers() or ()),
-            message, Stage.HEADER_CONVERTER, self._header_converter,
+            message, Stage.HEADER_CONVERTER, self._header_converter, (None, message.headers()),
         )  # fmt: skip
         timestamp_type, timestamp_ms = message.timestamp()
         record = SinkRecord(
@@ -305,6 +317,7 @@ class SinkRunner:
         paused = False
         while True:
             self._channel.progress.enter("put")
+            began = time.monotonic()
             try:
                 self._task.put(records)
             except RetriableError as exc:
@@ -320,6 +333,8 @@ class SinkRunner:
                 delay_s = min(delay_s * 2, longest_s)
             else:
                 break
+        if records:
+            self.meter.put(len(records), began)
         if paused:
             self._resume_assignment()
         return True
@@ -343,16 +358,11 @@ class SinkRunner:
         return [r for r in records if (r.original_topic, r.original_partition) not in self._revoked]
 
     def _report_errant(self, record: SinkRecord, error: Exception) -> None:
-        try:
-            topic = record.topic
-            message = ErrantMessage(
-                record,
-                self._key_converter.from_connect(topic, record.key_schema, record.raw_key),
-                self._value_converter.from_connect(topic, record.value_schema, record.raw_value),
-            )
-            self._errors.fail(Failure(message, Stage.TASK_PUT, self._task, error))
-        except Tolerated:
-            return
+        message = self._originals.find(record) or RebuiltMessage(
+            record, self._key_converter, self._value_converter, self._header_converter
+        )
+        value_type = type_of(record.value_schema, record.raw_value)
+        self._errors.reject(Failure(message, Stage.TASK_PUT, _SINK_TASK, error, value_type))
 
     def _follow_requests(self) -> None:
         """What the task asked for in its context."""
@@ -418,20 +428,25 @@ class SinkRunner:
         if not new:
             return True
         self._channel.progress.enter("commit")
+        began = time.monotonic()
         offsets = [_kafka(partition, offset) for partition, offset in new.items()]
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as exc:
             # Should the partitions be lost, their new owner puts again.
             _LOG.warning("offsets could not be committed: %s", exc.args[0].str())
+            self.meter.committed(began, False)
             return False
+        self.meter.committed(began, True)
         self._committed |= new
+        self.meter.safe |= new
         return True
 
     def _on_assign(self, consumer: confluent_kafka.Consumer, partitions: list[Any]) -> None:
         added = [TopicPartition(p.topic, p.partition) for p in partitions]
         self._context.assigned |= set(added)
         self._channel.progress.enter("open")
+        self.meter.partitions = len(self._context.assigned)
         self._task.open(added)
         rewinds, self._context.rewinds = self._context.rewinds, {}
         for partition in partitions:
@@ -479,39 +494,27 @@ class SinkRunner:
             self._committed.pop(partition, None)
             self._paused_by_task.discard(partition)
             self._revoked.add(partition)
+            self.meter.safe.pop(partition, None)
+        self.meter.partitions = len(self._context.assigned)
+
+    def _log_end(self, partition: TopicPartition) -> int | None:
+        """As of the last fetch; called by the control thread."""
+        if self._ended:
+            return None
+        try:
+            end: int = self._consumer.get_watermark_offsets(_kafka(partition), cached=True)[1]
+        except (KafkaException, RuntimeError):  # not fetched yet, or closed meanwhile
+            return None
+        return None if end < 0 else end
 
 
-class ErrantMessage:
-    """A record that the task reported, in the shape of the client's message: the bytes that the converters
-    make of it, for the original ones are gone."""
-
-    __slots__ = ("_key", "_record", "_value")
-
-    def __init__(self, record: SinkRecord, key: bytes | None, value: bytes | None) -> None:
-        self._record = record
-        self._key = key
-        self._value = value
-
-    def topic(self) -> str:
-        return self._record.original_topic
-
-    def partition(self) -> int:
-        return self._record.original_partition
-
-    def offset(self) -> int:
-        return self._record.offset
-
-    def key(self) -> bytes | None:
-        return self._key
-
-    def value(self) -> bytes | None:
-        return self._value
-
-    def timestamp(self) -> tuple[int, int]:
-        return int(self._record.timestamp_type), self._record.timestamp_ms or 0
-
-    def headers(self) -> list[tuple[str, bytes | None]]:
-        return []
+def _first_offset(messages: Sequence[Any], partition: TopicPartition) -> int:
+    offsets: list[int] = [
+        message.offset()
+        for message in messages
+        if message.error() is None and (message.topic(), message.partition()) == partition
+    ]
+    return offsets[0]
 
 
 def _kafka(partition: TopicPartition, offset: int | None = None) -> confluent_kafka.TopicPartition:

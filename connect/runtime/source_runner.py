@@ -19,8 +19,10 @@ from connect.api import (
     SourceTask,
     TaskMetrics,
 )
-from connect.runtime.errors import ErrorHandler, Failure, Stage, Tolerated
+from connect.runtime.errors import ErrorHandler, Failure, Stage, Tolerated, type_of
+from connect.runtime.metrics import SourceMeter
 from connect.runtime.offset_format import offset_key
+from connect.runtime.plugins import Plugins
 from connect.runtime.producer import Headers, RecordProducer, is_bad_record
 from connect.runtime.task_channel import TaskChannel
 from connect.runtime.topic_creation import TopicCreator
@@ -102,6 +104,9 @@ class SourceRunner:
         self._transforms = transforms
         self._errors = errors
         self._topic_creator = topic_creator
+        self.meter = SourceMeter(
+            context.metrics, errors.counts, lambda: channel.paused, lambda: producer.queued
+        )
         self._known_topics: set[str] = set()
         self._header_cache: dict[tuple[str, int], tuple[Sequence[Header], Headers]] = {}
         # Source partition (as its key in the offsets topic) → the pair; produced, and not committed yet.
@@ -135,7 +140,9 @@ class SourceRunner:
                 self._channel.wait_while_paused(max(0.0, next_commit - time.monotonic()))
             else:
                 progress.enter("poll")
+                began = time.monotonic()
                 if records := self._poll():
+                    self.meter.polled(len(records), began)
                     progress.enter("produce")
                     self._send(records)
                     self._channel.keep_pace()
@@ -143,7 +150,10 @@ class SourceRunner:
             self._producer.check()
             if time.monotonic() >= next_commit:
                 progress.enter("commit")
-                if not self._commit(self._settings.flush_timeout_s):
+                began = time.monotonic()
+                done = self._commit(self._settings.flush_timeout_s)
+                self.meter.committed(began, done)
+                if not done:
                     _LOG.warning("records were not acknowledged in time; their offsets are committed later")
                 next_commit = time.monotonic() + self._settings.flush_interval_s
 
@@ -171,12 +181,14 @@ class SourceRunner:
         produce, transforms = self._producer.produce, self._transforms
         key_bytes, value_bytes = self._key_converter.from_connect, self._value_converter.from_connect
         last_topic = None
+        left_out = 0
         latest: dict[int, int] = {}  # id of a source partition's dict → its last record here
         for number, original in enumerate(records):
             latest[id(original.source_partition)] = number
             try:
                 record = original if transforms is None else transforms.apply(original)
                 if record is None:
+                    left_out += 1
                     continue
                 topic = record.topic
                 key = key_bytes(topic, record.key_schema, record.raw_key)
@@ -186,8 +198,9 @@ class SourceRunner:
                 try:
                     converted = self._convert_carefully(original)
                 except Tolerated:
-                    continue
+                    converted = None
                 if converted is None:
+                    left_out += 1
                     continue
                 record, key, value, headers = converted
                 topic = record.topic
@@ -199,6 +212,7 @@ class SourceRunner:
                 produce(topic, value, key, partition, None, None, record.timestamp_ms or 0, headers)
             except (BufferError, KafkaException):
                 self._produce_carefully(original, topic, value, key, partition, record.timestamp_ms, headers)
+        self.meter.records_out += len(records) - left_out
         # In order: one source partition may come as several equal dicts.
         for number in sorted(latest.values()):
             self._note(records[number].source_partition, records[number].source_offset)
@@ -237,15 +251,15 @@ class SourceRunner:
         topic = final.topic
         key = execute(
             lambda: self._key_converter.from_connect(topic, final.key_schema, final.raw_key),
-            original, Stage.KEY_CONVERTER, self._key_converter,
+            original, Stage.KEY_CONVERTER, self._key_converter, (final.key_schema, final.raw_key),
         )  # fmt: skip
         value = execute(
             lambda: self._value_converter.from_connect(topic, final.value_schema, final.raw_value),
-            original, Stage.VALUE_CONVERTER, self._value_converter,
+            original, Stage.VALUE_CONVERTER, self._value_converter, (final.value_schema, final.raw_value),
         )  # fmt: skip
         headers = execute(
             lambda: self._headers(topic, final.headers) if final.headers else None,
-            original, Stage.HEADER_CONVERTER, self._header_converter,
+            original, Stage.HEADER_CONVERTER, self._header_converter, (None, final.headers),
         )  # fmt: skip
         return final, key, value, headers
 
@@ -271,10 +285,9 @@ class SourceRunner:
             except KafkaException as exc:
                 if not is_bad_record(exc):
                     raise
-                try:
-                    self._errors.fail(Failure(original, Stage.KAFKA_PRODUCE, self._producer, exc))
-                except Tolerated:
-                    return
+                name = Plugins.discover().name_of(self._producer)
+                self._errors.reject(Failure(original, Stage.KAFKA_PRODUCE, name, exc, type_of(None, value)))
+                return
             else:
                 return
 

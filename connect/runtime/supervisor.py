@@ -28,6 +28,7 @@ from connect.runtime.config import WorkerConfig
 from connect.runtime.errors import trace_of
 from connect.runtime.forks import ForkServer
 from connect.runtime.group_members import GroupMembers
+from connect.runtime.metrics_registry import MetricsRegistry
 from connect.runtime.plugin_hosts import PluginFailed, PluginHosts
 from connect.runtime.stores import ConfigStore, OffsetStore, StatusStore
 from connect.runtime.task_config import TaskConfig
@@ -67,6 +68,7 @@ class Supervisor:
         self._hosts = hosts
         self._catalog = catalog
         self._members = members
+        self.metrics = MetricsRegistry()
         self._processes: dict[TaskId, TaskProcess] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self._event = asyncio.Event()
@@ -112,12 +114,16 @@ class Supervisor:
 
     def on_running(self, task: TaskId, pid: int | None) -> None:
         _LOG.info("task %s is running as process %s", task, pid)
+        self.metrics.task_running(task)
         self._herder.on_task_running(task, now_ms())
         self.wake()
 
     def on_paused(self, task: TaskId) -> None:
         self._herder.on_task_paused(task)
         self.wake()
+
+    def on_metrics(self, task: TaskId, metrics: Mapping[str, Any]) -> None:
+        self.metrics.task_told(task, metrics)
 
     def on_topic(self, task: TaskId, topic: str) -> None:
         if self._worker.topic_tracking_enable and topic not in self._statuses.topics(task.connector):
@@ -169,6 +175,8 @@ class Supervisor:
     def _show_task(self, action: ShowTask) -> None:
         if action.status is not None and action.status.trace is not None:
             _LOG.error("task %s failed: %s", action.task, action.status.trace)
+        if action.status is None:
+            self.metrics.task_deleted(action.task)
         version = self._version(action.task.connector)
         self._statuses.show_task(action.task, action.status, version)
 
@@ -194,6 +202,7 @@ class Supervisor:
         limits = task_config(self._worker, action.config)
         process = TaskProcess(action.task, self._forks, self, limits)
         self._processes[action.task] = process
+        self.metrics.task_starting(action.task)
         self._spawn(self._run_task(action, process))
 
     async def _run_task(self, action: StartTask, process: TaskProcess) -> None:
@@ -217,6 +226,7 @@ class Supervisor:
         except Exception as exc:  # noqa: BLE001 - whatever kept it from starting is the task's failure
             trace = trace_of(exc)
         del self._processes[action.task]
+        self.metrics.task_exited(action.task, trace is not None)
         self._herder.on_task_exited(action.task, trace, now_ms())
         self.wake()
 
@@ -233,10 +243,13 @@ class Supervisor:
         try:
             answer = await self._hosts.ask("task_configs", connector=action.name, config=action.config)
         except PluginFailed as exc:
+            self.metrics.connector_started(failed=True)
             self._herder.on_connector_failed(action.name, action.revision, exc.trace, now_ms())
         except ConnectError as exc:
+            self.metrics.connector_started(failed=True)
             self._herder.on_connector_failed(action.name, action.revision, trace_of(exc), now_ms())
         else:
+            self.metrics.connector_started(failed=False)
             reload_ms = answer["reload_ms"]
             reload_at_ms = None if reload_ms is None else now_ms() + max(reload_ms, _RELOAD_MIN_MS)
             self._herder.on_task_configs(action.name, action.revision, answer["tasks"], reload_at_ms)

@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 import confluent_kafka
@@ -26,9 +26,12 @@ from connect.runtime.config import WorkerConfig
 from connect.runtime.config_providers import ConfigResolver
 from connect.runtime.connector_config import ConnectorConfig, SinkConnectorConfig, SourceConnectorConfig
 from connect.runtime.dead_letters import DeadLetters
-from connect.runtime.errors import ErrorHandler, log_reporter, trace_of
+from connect.runtime.errant import MessageReader, Originals
+from connect.runtime.errors import ErrorHandler, Stopping, log_reporter, trace_of
 from connect.runtime.forkserver import name_process
 from connect.runtime.logs import configure_logging
+from connect.runtime.metrics import TaskMeter, Traffic
+from connect.runtime.metrics_about import describe
 from connect.runtime.plugins import PluginKind, Plugins
 from connect.runtime.producer import LibrdkafkaProducer
 from connect.runtime.sink_runner import SinkContext, SinkRunner, SinkSettings
@@ -59,6 +62,8 @@ def main(control: socket.socket) -> int:
     gc.set_threshold(20_000, 20, 20)
     try:
         _run(channel, order)
+    except Stopping as exc:
+        _LOG.info("stopped while a record was to be tried again: %s", exc.__cause__)
     except Exception as exc:  # noqa: BLE001 - whatever a plugin raises becomes the task's trace
         _LOG.error("the task failed", exc_info=exc)
         channel.send("failed", trace=trace_of(exc))
@@ -110,10 +115,14 @@ class _Builder:
             self._worker.offset_flush_timeout_ms / 1000,
             self._worker.task_shutdown_timeout_ms / 1000 * _STOP_SHARE,
         )
+        traffic = Traffic()
+        producer = LibrdkafkaProducer({**self._client("producer"), **traffic.settings})
+        conversion = self._conversion(common)
         runner = SourceRunner(
-            task, context, self._channel, LibrdkafkaProducer(self._client("producer")), settings,
-            **self._conversion(common), topic_creator=self._topic_creator(),
+            task, context, self._channel, producer, settings,
+            **conversion, topic_creator=self._topic_creator(),
         )  # fmt: skip
+        self._publish(connector, conversion, runner.meter, traffic)
         config = connector.config_class.parse(self._config)
         runner.run(lambda: task.start(context, config))
 
@@ -123,12 +132,17 @@ class _Builder:
         context = SinkContext(self._connector, self._task_id)
         conversion = self._conversion(common)
         errors: ErrorHandler = conversion["errors"]
-        before_commit: Callable[[], None] = _nothing
+        letters: DeadLetters | None = None
         if common.errors_deadletterqueue_topic_name:
-            letters = DeadLetters(common, self._task_id, self._client("producer"), self._client("admin"))
+            letters = DeadLetters(
+                common, self._task_id, self._client("producer", "dlq-producer"), self._client("admin"),
+                errors.counts,
+            )  # fmt: skip
             errors.add_reporter(letters.report)
-            before_commit = letters.flush
-        consumer, batch = self._consumer()
+        traffic = Traffic()
+        values, batch = self._consumer_settings()
+        consumer = confluent_kafka.Consumer({**values, **traffic.settings}, logger=_LOG)
+        reader = MessageReader(values)
         settings = SinkSettings(
             common.topics,
             compile_java(common.topics_regex) if common.topics_regex else None,
@@ -136,20 +150,42 @@ class _Builder:
             self._worker.offset_flush_interval_ms / 1000,
         )
         runner = SinkRunner(
-            task, context, self._channel, consumer, settings, **conversion, before_commit=before_commit
-        )
+            task, context, self._channel, consumer, settings, **conversion,
+            before_commit=letters.flush if letters else _nothing, originals=Originals(reader.read),
+        )  # fmt: skip
+        self._publish(connector, conversion, runner.meter, traffic)
         config = connector.config_class.parse(self._config)
-        runner.run(lambda: task.start(context, config))
+        try:
+            runner.run(lambda: task.start(context, config))
+        finally:
+            reader.close()
+            if letters is not None:
+                letters.close()
 
     def _parse(self, config_class: type[C]) -> C:
         return config_class.parse({**self._config, "name": self._connector})
 
-    def _client(self, kind: str) -> dict[str, Any]:
+    def _client(self, kind: str, role: str | None = None) -> dict[str, Any]:
         settings = client_settings(self._worker, kind, self._config).values
-        settings.setdefault("client.id", f"connector-{kind}-{self._connector}-{self._task_id}")
+        settings.setdefault("client.id", f"connector-{role or kind}-{self._connector}-{self._task_id}")
         return settings
 
-    def _consumer(self) -> tuple[confluent_kafka.Consumer, int]:
+    def _publish(
+        self,
+        connector: type[Connector[Any]],
+        conversion: Mapping[str, Any],
+        meter: TaskMeter,
+        traffic: Traffic,
+    ) -> None:
+        """Tell the worker what the task is made of, and have the control thread tell what the meter shows."""
+        converters = {role: conversion[f"{role}_converter"] for role in ("key", "value", "header")}
+        task_class = self._config.get("task.class") or "undefined"
+        about = describe(connector, task_class, converters, conversion["transforms"], self._plugins)
+        self._channel.send("metrics", about=about)
+        meter.traffic = traffic
+        self._channel.metrics = meter.snapshot
+
+    def _consumer_settings(self) -> tuple[dict[str, Any], int]:
         settings = client_settings(self._worker, "consumer", self._config)
         values = {
             "group.id": f"connect-{self._connector}",
@@ -166,7 +202,7 @@ class _Builder:
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
         }
-        return confluent_kafka.Consumer(values, logger=_LOG), settings.max_poll_records or _BATCH_RECORDS_MAX
+        return values, settings.max_poll_records or _BATCH_RECORDS_MAX
 
     def _topic_creator(self) -> TopicCreator | None:
         groups = topic_groups(self._config)
@@ -178,16 +214,17 @@ class _Builder:
         return TopicCreator(groups, self._client("admin"))
 
     def _conversion(self, common: ConnectorConfig) -> dict[str, Any]:
-        reporter = log_reporter(common, f"{self._connector}-{self._task_id}")
+        errors = ErrorHandler(common, self._channel.wait, time.monotonic)
+        reporter = log_reporter(common, f"{self._connector}-{self._task_id}", errors.counts)
+        if reporter is not None:
+            errors.add_reporter(reporter)
         find = self._plugins.finder
         return {
             "key_converter": self._converter("key", common.key_converter),
             "value_converter": self._converter("value", common.value_converter),
             "header_converter": self._header_converter(common.header_converter),
             "transforms": build_chain(self._config, find(PluginKind.TRANSFORM), find(PluginKind.PREDICATE)),
-            "errors": ErrorHandler(
-                common, self._channel.wait, time.monotonic, [reporter] if reporter else []
-            ),
+            "errors": errors,
         }
 
     def _converter(self, role: str, class_name: str | None) -> Converter:

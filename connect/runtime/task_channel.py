@@ -3,7 +3,8 @@
     worker → task   {"type": "start", …} once, then {"type": "pause" | "resume" | "stop" | "forget_topics"}
     task → worker   {"type": "running" | "paused" | "stopped"}, {"type": "failed", "trace": …},
                     {"type": "topic", "topic": …}, {"type": "heartbeat", "stage": …, "stage_ms": …},
-                    {"type": "stacks", …}: how to see where it hangs (`StackOffer`)
+                    {"type": "stacks", …}: how to see where it hangs (`StackOffer`),
+                    {"type": "metrics", …} once a second (`runtime.metrics`)
 
 When the worker's end closes the worker is dead: the task ends at once, for another worker may start it.
 """
@@ -14,6 +15,7 @@ import select
 import socket
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -23,6 +25,7 @@ from connect.runtime.stacks import offer_stacks
 
 _READ_BYTES: Final = 1 << 16
 _REST_MAX_S: Final = 60.0  # a sink has to poll within max.poll.interval.ms
+_METRICS_S: Final = 1.0
 
 
 class Progress:
@@ -61,6 +64,7 @@ class TaskChannel:
         self._topics: set[str] = set()
         self._pace: Pace | None = None
         self.progress = Progress()
+        self.metrics: Callable[[], Mapping[str, Any]] | None = None  # asked once a second, by the thread here
 
     def receive(self) -> dict[str, Any]:
         """The first message, before `listen`."""
@@ -142,12 +146,17 @@ class TaskChannel:
         poller = select.poll()
         poller.register(self._socket, select.POLLIN)
         next_heartbeat = time.monotonic() + self._heartbeat_s
+        next_metrics = time.monotonic() + _METRICS_S
         while True:
-            if poller.poll(max(0.0, next_heartbeat - time.monotonic()) * 1000):
+            if poller.poll(max(0.0, min(next_heartbeat, next_metrics) - time.monotonic()) * 1000):
                 self._read()
             if time.monotonic() >= next_heartbeat:
                 next_heartbeat = time.monotonic() + self._heartbeat_s
                 self._beat()
+            if time.monotonic() >= next_metrics:
+                next_metrics = time.monotonic() + _METRICS_S
+                if self.metrics is not None:
+                    self.send("metrics", **self.metrics())
 
     def _read(self) -> None:
         try:

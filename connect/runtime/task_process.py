@@ -34,6 +34,8 @@ class TaskEvents(Protocol):
 
     def on_topic(self, task: TaskId, topic: str) -> None: ...
 
+    def on_metrics(self, task: TaskId, metrics: Mapping[str, Any]) -> None: ...
+
 
 class TaskProcess:
     """One task, from fork to exit, within its limits."""
@@ -150,6 +152,8 @@ class TaskProcess:
             self._events.on_topic(self.task, message["topic"])
         elif kind == "stacks":
             self._stacks = StackOffer.of(message)
+        elif kind == "metrics":
+            self._events.on_metrics(self.task, message)
         elif kind == "failed":
             self._trace = self._trace or message["trace"]
         elif kind == "heartbeat":

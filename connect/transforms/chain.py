@@ -38,11 +38,17 @@ class _StepConfig(Config):
 class TransformChain:
     """Applies transforms one after the other."""
 
-    __slots__ = ("_steps", "_transforms")
+    __slots__ = ("_steps", "_transforms", "predicates")
 
-    def __init__(self, steps: Mapping[str, Step], transforms: list[Transform[Any]]) -> None:
+    def __init__(
+        self,
+        steps: Mapping[str, Step],
+        transforms: list[Transform[Any]],
+        predicates: Mapping[str, Predicate[Any]],
+    ) -> None:
         self._steps = list(steps.items())
         self._transforms = transforms
+        self.predicates = predicates
 
     def apply(self, record: Any) -> Any:
         """The record as it comes out, None if a transform dropped it. Errors are told which transform
@@ -63,6 +69,11 @@ class TransformChain:
     def steps(self) -> list[tuple[Transform[Any], Step]]:
         """Each transform with what applies it where its predicate says so, for who runs them one by one."""
         return [(t, step) for t, (_, step) in zip(self._transforms, self._steps, strict=True)]
+
+    @property
+    def transforms(self) -> dict[str, Transform[Any]]:
+        """By their aliases, in their order."""
+        return {alias: t for t, (alias, _) in zip(self._transforms, self._steps, strict=True)}
 
     def close(self) -> None:
         """Close all transforms."""
@@ -91,7 +102,7 @@ def build_chain(
         transform = _made("transforms", alias, properties, find_transform)
         transforms.append(transform)
         steps[alias] = _step(alias, properties, transform, predicates)
-    return TransformChain(steps, transforms)
+    return TransformChain(steps, transforms, predicates)
 
 
 def _unique(setting_name: str, aliases: list[str]) -> list[str]:

@@ -18,6 +18,7 @@ from connect.runtime.service import (
     NotFound,
     Offsets,
     PluginInfo,
+    Sample,
     State,
     TargetState,
     Validation,
@@ -49,6 +50,8 @@ class FakeConnectService:
         self.stored_offsets: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
         self.restarts: list[tuple[str, bool, bool]] = []
         self.failed: dict[str, str] = {}
+        self.samples: list[Sample] = []
+        self.task_metrics: dict[str, float] | None = None
 
     def _config(self, name: str) -> dict[str, str]:
         if name not in self.configs:
@@ -68,10 +71,13 @@ class FakeConnectService:
         if name not in self.configs:
             raise NotFound(f"No status found for connector {name}")
         state = _STATES[self.states[name]]
-        task = InstanceStatus(state, "127.0.0.1:8083", "1.0")
+        task = InstanceStatus(state, "127.0.0.1:8083", "1.0", metrics=self.task_metrics)
         if name in self.failed:
             task = InstanceStatus(State.FAILED, "127.0.0.1:8083", "1.0", self.failed[name])
         return ConnectorStatus(name, InstanceStatus(state, "127.0.0.1:8083", "1.0"), {0: task}, "source")
+
+    def metrics(self) -> list[Sample]:
+        return self.samples
 
     def task_configs(self, name: str) -> Mapping[int, Mapping[str, str]]:
         return {0: {**self._config(name), "task.class": "org.example.Task"}}

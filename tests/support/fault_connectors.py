@@ -104,6 +104,10 @@ class CountingTask(SourceTask[CountingConfig]):
 
     def poll(self) -> Sequence[SourceRecord]:
         _misbehave(self._config.fault, "poll")
+        metrics = self._context.metrics
+        metrics.counter("millstream_counting_numbers_total", self._next)
+        metrics.gauge("millstream_counting_left", self._config.limit - self._next, what="numbers")
+        metrics.lag_ms = 0
         if self._next >= self._config.limit:
             self._context.wait(0.2)
             return ()

@@ -248,7 +248,9 @@ def test_without_tolerance_a_bad_record_fails_the_task(
             assert lines[0] == (
                 "org.apache.kafka.connect.errors.ConnectException: Tolerance exceeded in error handler"
             )
-            assert lines[1].endswith(f"record of topic {kafka_topic}, partition 0, offset 0")
+            assert lines[1].endswith(
+                f"record of topic {kafka_topic}, partition 0, offset 0, value of type bytes"
+            )
             assert lines[2].startswith("Caused by: org.apache.kafka.connect.errors.DataException: ")
             assert list(await worker.offsets(name)) == []
 

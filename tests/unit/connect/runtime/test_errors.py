@@ -42,7 +42,7 @@ RECORD = SourceRecord({"file": "a"}, {"position": 7}, "t", b"secret")
 
 
 def run(errors: ErrorHandler, operation: Callable[[], str]) -> str:
-    return errors.execute(operation, RECORD, Stage.VALUE_CONVERTER, StringConverter())
+    return errors.execute(operation, RECORD, Stage.VALUE_CONVERTER, StringConverter(), (None, b"secret"))
 
 
 def test_by_default_the_first_error_fails_the_task_and_is_reported() -> None:
@@ -52,7 +52,7 @@ def test_by_default_the_first_error_fails_the_task_and_is_reported() -> None:
     assert trace_of(caught.value).splitlines() == [
         "org.apache.kafka.connect.errors.ConnectException: Tolerance exceeded in error handler",
         "in VALUE_CONVERTER with org.apache.kafka.connect.storage.StringConverter, "
-        "record of {'file': 'a'} before {'position': 7}",
+        "record of {'file': 'a'} before {'position': 7} for topic t, value of type bytes",
         "Caused by: org.apache.kafka.connect.errors.DataException: bad",
     ]
     assert [(f.stage, f.plugin, str(f.error)) for f in reported] == [
@@ -66,7 +66,7 @@ def test_a_tolerated_error_skips_the_record() -> None:
     errors = handler(Clock(), reported, errors_tolerance="all")
     with pytest.raises(Tolerated):
         run(errors, failing(1, KeyError("bad")))
-    assert (len(reported), errors.skipped) == (1, 1)
+    assert (len(reported), errors.counts.skipped) == (1, 1)
 
 
 def test_retriable_errors_are_retried_with_growing_pauses_for_a_while() -> None:

@@ -11,6 +11,7 @@ import pytest
 from connect.api import ConnectError, RetriableError, SinkRecord, SinkTask, TopicPartition
 from connect.converters.bytes import ByteArrayConverter
 from connect.runtime.connector_config import SinkConnectorConfig
+from connect.runtime.errant import Originals
 from connect.runtime.errors import ErrorHandler
 from connect.runtime.sink_runner import SinkContext, SinkRunner, SinkSettings
 from connect.runtime.task_channel import TaskChannel
@@ -149,6 +150,7 @@ def run(task: RecordingTask, consumer: FakeConsumer, flush_interval_s: float = 3
         task, context, channel, consumer, SinkSettings(["t"], None, 500, flush_interval_s),  # type: ignore[arg-type]
         key_converter=converter, value_converter=converter, header_converter=converter, transforms=None,
         errors=ErrorHandler(config, channel.wait, time.monotonic), before_commit=lambda: None,
+        originals=Originals(lambda partition, offset: None),
     )  # fmt: skip
     try:
         runner.run(lambda: None)
