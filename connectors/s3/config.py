@@ -5,7 +5,7 @@ is left out in silence.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import SecretStr
@@ -17,9 +17,9 @@ HIGH, MEDIUM, LOW = Importance.HIGH, Importance.MEDIUM, Importance.LOW
 
 JSON_FORMAT: Final = "io.confluent.connect.s3.format.json.JsonFormat"
 BYTES_FORMAT: Final = "io.confluent.connect.s3.format.bytearray.ByteArrayFormat"
-_FORMATS: Final = (JSON_FORMAT, BYTES_FORMAT)
-_LATER_FORMATS: Final = ("AvroFormat", "ParquetFormat")
 AVRO_FORMAT: Final = "io.confluent.connect.s3.format.avro.AvroFormat"
+PARQUET_FORMAT: Final = "io.confluent.connect.s3.format.parquet.ParquetFormat"
+_FORMATS: Final = (JSON_FORMAT, AVRO_FORMAT, PARQUET_FORMAT, BYTES_FORMAT)
 
 _PARTITIONERS: Final = "io.confluent.connect.storage.partitioner."
 DEFAULT_PARTITIONER: Final = _PARTITIONERS + "DefaultPartitioner"
@@ -47,8 +47,6 @@ def class_named(name: str, classes: Iterable[str]) -> str | None:
 def _check_format(value: str) -> str | None:
     if class_named(value, _FORMATS) is not None:
         return None
-    if class_named(value, _LATER_FORMATS) is not None or value.endswith(_LATER_FORMATS):
-        return f"Millstream does not write this format yet; use one of: {', '.join(_FORMATS)}"
     return f"Format must be one of: {', '.join(_FORMATS)}"
 
 
@@ -91,7 +89,8 @@ class S3SinkConfig(Config):
 
     format_class: str = setting(
         "format.class", kind=Kind.CLASS, importance=HIGH, group="Connector", check=_check_format,
-        recommended=_FORMATS, doc="The format of the objects: the class, or json or bytearray for short.",
+        recommended=_FORMATS,
+        doc="The format of the objects: the class, or json, avro, parquet or bytearray for short.",
     )  # fmt: skip
     flush_size: int = setting(
         "flush.size", importance=HIGH, group="Connector", at_least=1,
@@ -380,14 +379,18 @@ class S3SinkConfig(Config):
                 f"rotate.interval.ms has no effect with {self.partitioner}; it needs a time-based partitioner"
             )
             yield FieldError("rotate.interval.ms", why)
-        for name, default in _OF_OTHER_FORMATS.items():
-            if self.originals.get(name, default) != default:
+        for name, (default, formats) in _OF_SOME_FORMATS.items():
+            if self.originals.get(name, default) != default and self.format not in formats:
                 yield FieldError(name, f"{name} has no effect with {self.format}")
 
 
 _QUOTED: Final = re.compile(r"'[^']*'")
 _NAMES_IN_A_PATTERN: Final = re.compile(r"MMM|[EaG]")
-_OF_OTHER_FORMATS: Final[Mapping[str, str]] = {"avro.codec": "null", "parquet.codec": "snappy"}
+_OF_SOME_FORMATS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
+    "avro.codec": ("null", (AVRO_FORMAT,)),
+    "parquet.codec": ("snappy", (PARQUET_FORMAT,)),
+    "s3.compression.type": ("none", (JSON_FORMAT, BYTES_FORMAT)),
+}
 
 
 def _invalid(name: str, value: object, why: str) -> FieldError:

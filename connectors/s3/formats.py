@@ -5,28 +5,35 @@ is written; a file's writer then turns items into bytes.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Final
 
 from connect.api import ConnectError, Converter, DataError, JsonPayload, SinkRecord
 from connectors.s3.compression import Compressor, Gzip, NoCompression
-from connectors.s3.config import JSON_FORMAT, S3SinkConfig
+from connectors.s3.config import AVRO_FORMAT, JSON_FORMAT, PARQUET_FORMAT, S3SinkConfig
 from connectors.s3.fields import where
 
 _JSON_CONVERTER: Final = "org.apache.kafka.connect.json.JsonConverter"
 
 
 class FileWriter(ABC):
-    """Makes the bytes of one file."""
+    """Makes the bytes of one file. `waiting_bytes` is the memory of what is not bytes yet, if more than a
+    block."""
+
+    waiting_bytes = 0
 
     @abstractmethod
     def write(self, items: Sequence[Any]) -> bytes:
         """The bytes that are ready after these items, perhaps none."""
 
+    def flush(self) -> bytes:
+        """The bytes of what waits in memory, where a format lets much wait."""
+        return b""
+
     @abstractmethod
-    def finish(self) -> bytes:
-        """The last bytes of the file."""
+    def finish(self) -> Iterable[bytes]:
+        """The last bytes of the file, piece by piece."""
 
 
 class Format(ABC):
@@ -36,9 +43,14 @@ class Format(ABC):
     def items(self, records: Sequence[SinkRecord]) -> list[Any]:
         """What a file's writer takes for each record; raises `DataError` if there is one that it cannot."""
 
+    def variants(self, items: Sequence[Any]) -> Sequence[Hashable] | None:
+        """What keeps items apart, such as their schemas: those of one file are of one variant. None where all
+        of them fit into one file."""
+        return None
+
     @abstractmethod
-    def open(self) -> FileWriter:
-        """A writer for a new file."""
+    def open(self, first: Any) -> FileWriter:
+        """A writer for a new file, whose first item this is."""
 
 
 class JsonLines(Format):
@@ -50,7 +62,7 @@ class JsonLines(Format):
     def __init__(self, compressor: Callable[[], Compressor], decimal_format: str) -> None:
         self._compressor = compressor
         self._passes_json = decimal_format == "BASE64"  # whatever the schema, the text needs no change
-        self._convert = _converter(decimal_format).from_connect
+        self._convert = schemaless_converter(decimal_format).from_connect
         self.extension = ".json" + compressor().extension
 
     def items(self, records: Sequence[SinkRecord]) -> list[bytes]:
@@ -62,7 +74,7 @@ class JsonLines(Format):
             for record in records
         ]
 
-    def open(self) -> FileWriter:
+    def open(self, first: Any) -> FileWriter:
         return _JsonLinesWriter(self._compressor())
 
 
@@ -73,12 +85,11 @@ class _JsonLinesWriter(FileWriter):
     def write(self, items: Sequence[bytes]) -> bytes:
         lines = b"\n".join([*items, b""])
         if lines.count(b"\n") != len(items):
-            # In JSON a line break can only stand between tokens, where it means nothing.
-            lines = b"\n".join([*(item.translate(None, b"\r\n") for item in items), b""])
+            lines = b"\n".join([*(one_line(item) for item in items), b""])
         return self._compressor.add(lines)
 
-    def finish(self) -> bytes:
-        return self._compressor.finish()
+    def finish(self) -> Iterable[bytes]:
+        yield self._compressor.finish()
 
 
 class RawBytes(Format):
@@ -99,7 +110,7 @@ class RawBytes(Format):
                 )
         return values
 
-    def open(self) -> FileWriter:
+    def open(self, first: Any) -> FileWriter:
         return _RawBytesWriter(self._compressor(), self._separator)
 
 
@@ -111,11 +122,16 @@ class _RawBytesWriter(FileWriter):
     def write(self, items: Sequence[bytes]) -> bytes:
         return self._compressor.add(self._separator.join([*items, b""]))
 
-    def finish(self) -> bytes:
-        return self._compressor.finish()
+    def finish(self) -> Iterable[bytes]:
+        yield self._compressor.finish()
 
 
-def _converter(decimal_format: str) -> Converter:
+def one_line(json: bytes) -> bytes:
+    """In JSON a line break can only stand between tokens, where it means nothing."""
+    return json.translate(None, b"\r\n")
+
+
+def schemaless_converter(decimal_format: str = "BASE64") -> Converter:
     """Connect's JsonConverter: found as a plugin, as an operator would name it."""
     for entry in entry_points(group="millstream.converters", name=_JSON_CONVERTER):
         converter: Converter = entry.load()()
@@ -132,6 +148,14 @@ def format_for(config: S3SinkConfig) -> Format:
 
     if config.format == JSON_FORMAT:
         return JsonLines(compressor, config.decimal_format.upper())
+    if config.format == AVRO_FORMAT:
+        from connectors.s3.avro import Avro  # importing these costs memory
+
+        return Avro(config.avro_codec.lower())
+    if config.format == PARQUET_FORMAT:
+        from connectors.s3.parquet import Parquet
+
+        return Parquet(config.parquet_codec.lower())
     # Kafka trims settings, but here white space counts.
     separator = config.originals.get("format.bytearray.separator", "\n").encode()
     return RawBytes(compressor, separator, config.bytes_extension)

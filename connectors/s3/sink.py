@@ -99,7 +99,7 @@ class S3SinkTask(SinkTask[S3SinkConfig]):
         if gauge.bytes <= WAITING_BYTES_MAX:
             return
         files = [(writer, file) for writer in self._writers.values() for file in writer.files.values()]
-        files.sort(key=lambda pair: pair[1].target.memory_bytes, reverse=True)
+        files.sort(key=lambda pair: pair[1].memory_bytes, reverse=True)
         for writer, file in files:
             writer.shrink(file)
             if gauge.bytes <= WAITING_BYTES_MAX:

@@ -14,9 +14,10 @@ With the extractor Wallclock a record that comes again after a crash may belong 
 may be there twice: at least once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from typing import Any, Final
 
 import structlog
@@ -35,8 +36,8 @@ log = structlog.get_logger(__name__)
 
 NEXT_OFFSET: Final = "next-offset"
 
-# Topic (as a transform left it) and encoded partition.
-Place = tuple[str, str]
+# Topic (as a transform left it), encoded partition, and the variant of its items.
+Place = tuple[str, str, Hashable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +58,51 @@ class FilePlan:
 class OpenFile:
     """One file: its format's writer and the object that it becomes."""
 
-    def __init__(self, writer: FileWriter, target: GrowingObject, start_offset: int) -> None:
+    def __init__(
+        self, writer: FileWriter, target: GrowingObject, start_offset: int, gauge: MemoryGauge
+    ) -> None:
         self._writer: FileWriter | None = writer
+        self._gauge = gauge
+        self._waiting_bytes = 0
+        self._rest: Iterator[bytes] = iter(())
         self.target = target
         self.start_offset = start_offset
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.target.memory_bytes + self._waiting_bytes
 
     def write(self, items: list[Any]) -> None:
         assert self._writer is not None, "written to after its end"
         self.target.append(self._writer.write(items))
+        self._weigh(self._writer.waiting_bytes)
+
+    def shrink(self) -> None:
+        """Free memory."""
+        if self._writer is not None:
+            self.target.append(self._writer.flush())
+            self._weigh(self._writer.waiting_bytes)
+        self.target.shrink()
 
     def complete(self, metadata: dict[str, str]) -> None:
         """May be called again after an error."""
         if self._writer is not None:
-            self.target.append(self._writer.finish())
+            self._rest = iter(self._writer.finish())
             self._writer = None
+            self._weigh(0)
+        for data in self._rest:
+            self.target.append(data)
+            self.target.send_full_parts()
         self.target.complete(metadata)
+
+    def abandon(self) -> None:
+        self._writer, self._rest = None, iter(())
+        self._weigh(0)
+        self.target.abandon()
+
+    def _weigh(self, waiting_bytes: int) -> None:
+        self._gauge.bytes += waiting_bytes - self._waiting_bytes
+        self._waiting_bytes = waiting_bytes
 
 
 class _StartedOverError(Exception):
@@ -140,14 +171,14 @@ class PartitionWriter:
     def shrink(self, file: OpenFile) -> None:
         """Free the memory of one of the open files."""
         try:
-            self._guarded(file.target.shrink)
+            self._guarded(file.shrink)
         except _StartedOverError:
             return
 
     def abandon(self) -> None:
         """Drop what is open; nothing of it stays in the bucket."""
         for file in self.files.values():
-            file.target.abandon()
+            file.abandon()
         self.files.clear()
         self._rotation.reset()
         self._is_rotating = False
@@ -173,18 +204,20 @@ class PartitionWriter:
     def _append(self, batch: Batch, start: int, end: int) -> list[OpenFile]:
         """Put records into their files, in memory: they count as taken, whatever S3 says later."""
         written = []
-        for place, (offset, items) in _by_place(batch, start, end).items():
-            file = self.files.get(place) or self._open(place, offset)
+        variants = self._plan.format.variants(batch.items[start:end])
+        for place, (offset, items) in _by_place(batch, start, end, variants).items():
+            file = self.files.get(place) or self._open(place, offset, items[0])
             file.write(items)
             written.append(file)
         self.next_offset = batch.records[end - 1].offset + 1
         return written
 
-    def _open(self, place: Place, start_offset: int) -> OpenFile:
+    def _open(self, place: Place, start_offset: int, first: Any) -> OpenFile:
         plan = self._plan
-        key = plan.naming.key(*place, self._source, start_offset)
+        topic, encoded_partition, _ = place
+        key = plan.naming.key(topic, encoded_partition, self._source, start_offset)
         target = GrowingObject(plan.bucket, key, plan.part_bytes, plan.gauge, if_absent=plan.only_new_objects)
-        self.files[place] = file = OpenFile(plan.format.open(), target, start_offset)
+        self.files[place] = file = OpenFile(plan.format.open(first), target, start_offset, plan.gauge)
         return file
 
     def _rotate(self) -> None:
@@ -235,10 +268,12 @@ class PartitionWriter:
 
     def _without_found(self, batch: Batch) -> Batch:
         found = self._found
+        variants = self._plan.format.variants(batch.items)
         keep = [
             index
             for index, record in enumerate(batch.records)
-            if record.offset >= found.get((record.topic, batch.places[index]), 0)
+            if record.offset
+            >= found.get((record.topic, batch.places[index], variants[index] if variants else None), 0)
         ]
         return Batch(
             [batch.records[index] for index in keep],
@@ -248,17 +283,25 @@ class PartitionWriter:
         )
 
 
-def _by_place(batch: Batch, start: int, end: int) -> dict[Place, tuple[int, list[Any]]]:
+def _by_place(
+    batch: Batch, start: int, end: int, variants: Sequence[Hashable] | None
+) -> dict[Place, tuple[int, list[Any]]]:
     """The items of a slice by place, each with the offset of its first record."""
     records, places = batch.records[start:end], batch.places[start:end]
-    topic, place = records[0].topic, places[0]
-    if places.count(place) == len(places) and len({record.topic for record in records}) == 1:
-        return {(topic, place): (records[0].offset, batch.items[start:end])}
+    topic, place, variant = records[0].topic, places[0], variants[0] if variants else None
+    if (
+        places.count(place) == len(places)
+        and (variants is None or variants.count(variant) == len(variants))
+        and len({record.topic for record in records}) == 1
+    ):
+        return {(topic, place, variant): (records[0].offset, batch.items[start:end])}
     found: dict[Place, tuple[int, list[Any]]] = {}
-    for record, place, item in zip(records, places, batch.items[start:end], strict=True):
-        group = found.get((record.topic, place))
+    for record, place, variant, item in zip(
+        records, places, variants or repeat(None), batch.items[start:end], strict=False
+    ):
+        group = found.get((record.topic, place, variant))
         if group is None:
-            found[record.topic, place] = (record.offset, [item])
+            found[record.topic, place, variant] = (record.offset, [item])
         else:
             group[1].append(item)
     return found

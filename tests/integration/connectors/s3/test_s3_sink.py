@@ -1,13 +1,17 @@
 """What the S3 sink leaves in a bucket, over HTTP: layout, content, rotation, multipart uploads."""
 
 import gzip
+import io
 from collections.abc import Sequence
 from typing import Any
 
+import fastavro
 import pytest
+from pyarrow import parquet
 from support.s3_sink import SinkDriver, json_record, objects
 
 from connect.api import DataError, SinkRecord, TopicPartition
+from connect.api.schemas import INT64, STRING, struct
 from connectors.s3 import sink
 
 HOUR_MS = 3_600_000
@@ -50,6 +54,30 @@ def test_bytes(s3: Any, bucket: str) -> None:
     driver(s3, bucket, records, **settings).run()
     key = "topics/t/partition=0/t+0+0000000000.bin"
     assert objects(s3, bucket) == {key: b"\x000 | \x001 | \x002 | "}
+
+
+@pytest.mark.parametrize("format", ["avro", "parquet"])
+def test_files_of_interleaved_schemas_are_not_split(s3: Any, bucket: str, format: str) -> None:
+    small, large = struct({"o": INT64}), struct({"o": INT64, "x": STRING.as_optional()})
+    records = [SinkRecord("t", 0, n, {"o": n}, value_schema=[small, large][n % 2]) for n in range(7)]
+    records += [json_record(7)]
+    run = driver(s3, bucket, records, format_class=format, flush_size="8")
+    run.run()
+    found = {key.rpartition("+")[2]: rows(format, data) for key, data in objects(s3, bucket).items()}
+    extension = {"avro": ".avro", "parquet": ".snappy.parquet"}[format]
+    assert found == {
+        f"0000000000{extension}": [{"o": n} for n in (0, 2, 4, 6)],
+        f"0000000001{extension}": [{"o": n, "x": None} for n in (1, 3, 5)],
+        f"0000000007{extension}": [{"o": 7}],
+    }
+    assert run.committed == {TP: 8}
+
+
+def rows(format: str, data: bytes) -> list[Any]:
+    if format == "avro":
+        return list(fastavro.reader(io.BytesIO(data)))
+    found: list[Any] = parquet.read_table(io.BytesIO(data)).to_pylist()
+    return found
 
 
 def test_names_follow_the_settings(s3: Any, bucket: str) -> None:

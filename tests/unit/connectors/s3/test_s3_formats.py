@@ -20,8 +20,9 @@ def make(**settings: str) -> Format:
 
 def written(format: Format, *values: Any, schema: Schema | None = None) -> bytes:
     records = [SinkRecord("t", 0, n, value, value_schema=schema) for n, value in enumerate(values)]
-    writer = format.open()
-    return writer.write(format.items(records)) + writer.finish()
+    items = format.items(records)
+    writer = format.open(items[0])
+    return b"".join([writer.write(items), *writer.finish()])
 
 
 def payload(text: bytes) -> JsonPayload:
