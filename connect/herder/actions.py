@@ -64,6 +64,13 @@ class KillTask:
 
 
 @dataclass(frozen=True, slots=True)
+class AskRestart:
+    """Have every worker restart a connector's tasks, and the leader the connector (KIP-745)."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShowConnector:
     """Write the status of a connector; None: it is gone, and so are its active topics."""
 
@@ -73,7 +80,7 @@ class ShowConnector:
 
 @dataclass(frozen=True, slots=True)
 class ShowTask:
-    """Write the status of a task; None: it is gone."""
+    """Write the status of a task; None: it is gone, from this worker and from the config topic."""
 
     task: TaskId
     status: Status | None
@@ -87,6 +94,7 @@ Action = (
     | ResumeTask
     | StopTask
     | KillTask
+    | AskRestart
     | ShowConnector
     | ShowTask
 )

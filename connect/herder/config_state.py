@@ -5,11 +5,11 @@ Keys and values are Kafka Connect's (`KafkaConfigBackingStore`): `connector-NAME
 commit record arrives, so that a crash while they are written leaves the former set in force.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from connect.herder.states import TargetState
+from connect.herder.states import TargetState, TaskId
 
 Properties = Mapping[str, str | None]
 
@@ -68,6 +68,21 @@ class ConfigState:
 
     def target(self, name: str) -> TargetState:
         return self.targets.get(name, TargetState.STARTED)
+
+    def task_count(self, name: str) -> int:
+        """How many tasks of a connector are to run, or to wait paused."""
+        if name not in self.connectors or self.target(name) is TargetState.STOPPED:
+            return 0
+        return len(self.tasks.get(name, ()))
+
+    def wanted(self) -> Iterator[tuple[TaskId, Properties]]:
+        """All these tasks, with their configs."""
+        for name in self.connectors:
+            for number in range(self.task_count(name)):
+                yield TaskId(name, number), self.tasks[name][number]
+
+    def wants(self, task: TaskId) -> bool:
+        return task.task < self.task_count(task.connector)
 
     def apply(self, key: str, value: Any) -> Change | None:
         """Take one record; what it changed, if anything."""

@@ -1,5 +1,9 @@
-"""Decides what runs: desired state (config topic, restart requests) and actual state (task processes) in,
-actions out. No I/O and no clock; whoever drives it feeds events and then asks `decide(now_ms)`.
+"""Decides what runs here: desired state (config topic, restart requests), this worker's part in the cluster
+and actual state (task processes) in, actions out. No I/O and no clock; whoever drives it feeds events and
+then asks `decide(now_ms)`.
+
+The leader does what a connector needs once: it makes its task configs and shows its status. Every worker runs
+the tasks that it was assigned.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,6 +13,7 @@ from typing import Any, Final
 
 from connect.herder.actions import (
     Action,
+    AskRestart,
     KillTask,
     MakeTaskConfigs,
     PauseTask,
@@ -54,6 +59,22 @@ TRANSITIONS: Final[Mapping[Phase, frozenset[Phase]]] = {
 _WITH_PROCESS: Final = frozenset({Phase.STARTING, Phase.RUNNING, Phase.PAUSED})
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one worker does in its cluster until the next round. `tasks` None: whatever tasks there are.
+
+    `elsewhere`, which the leader knows, are the tasks that other workers may be running.
+    """
+
+    leads: bool
+    tasks: frozenset[TaskId] | None
+    elsewhere: frozenset[TaskId] = frozenset()
+
+
+ALONE: Final = Part(leads=True, tasks=None)
+NO_PART: Final = Part(leads=False, tasks=frozenset())
+
+
 @dataclass(slots=True)
 class _Task:
     id: TaskId
@@ -65,6 +86,7 @@ class _Task:
     running_since_ms: int | None = None
     restart_at_ms: int | None = None
     kill_at_ms: int | None = None
+    fenced: bool = False  # another worker may run it by now: its status is not ours to write
     status: Status | None = None
 
     def become(self, phase: Phase) -> None:
@@ -84,7 +106,8 @@ class _Connector:
 
 
 class Herder:
-    """The decisions for one worker. `policy_of` reads the restart policy from a connector's config."""
+    """The decisions for one worker, which has no part in its cluster at first. `policy_of` reads the restart
+    policy from a connector's config."""
 
     def __init__(self, policy_of: Callable[[Properties], RestartPolicy], stop_timeout_ms: int) -> None:
         self.config = ConfigState()
@@ -93,6 +116,9 @@ class Herder:
         self._connectors: dict[str, _Connector] = {}
         self._tasks: dict[TaskId, _Task] = {}
         self._actions: list[Action] = []
+        self._part = NO_PART
+        self._joining = True
+        self._task_counts: dict[str, int] = {}  # tasks to run, by connector
         self._shutting_down = False
 
     # What is known
@@ -109,16 +135,58 @@ class Herder:
         return sorted(task for task in self._tasks if task.connector == name)
 
     @property
+    def leads(self) -> bool:
+        return self._part.leads
+
+    @property
     def processes(self) -> list[TaskId]:
         """The tasks that have a process now, or one that is about to end."""
         return [task.id for task in self._tasks.values() if task.phase not in (Phase.WAITING, Phase.FAILED)]
 
+    @property
+    def claims(self) -> frozenset[TaskId]:
+        """The tasks that nobody else may run: those that are this worker's, and those that it still runs."""
+        return frozenset(task for task, _ in self._desired()) | frozenset(self.processes)
+
+    @property
+    def has_to_give_up(self) -> bool:
+        """Whether a task still has a process that is another's to run, or nobody's."""
+        assigned = self._part.tasks
+        return assigned is not None and any(task not in assigned for task in self.processes)
+
+    def may_run(self, name: str) -> bool:
+        """Whether a task of a connector may still be running anywhere; the leader knows."""
+        return bool(self.tasks_of(name)) or any(task.connector == name for task in self._part.elsewhere)
+
     # Events
 
-    def on_config_record(self, key: str, value: Any) -> None:
-        """A record of the config topic."""
+    def on_joining(self) -> None:
+        """A round begins: what is claimed in it stays as it is until it ends; nothing is started."""
+        self._joining = True
+
+    def on_part(self, part: Part) -> None:
+        """A round is over, and this is what this worker does from now on."""
+        self._joining = False
+        if part.leads is not self._part.leads:
+            self._connectors.clear()  # a new leader looks at every connector anew
+        self._part = part
+
+    def on_fenced(self) -> None:
+        """The cluster goes on without this worker: what it runs is killed, others may run it by now."""
+        self._connectors.clear()
+        self._part = NO_PART
+        self._joining = True
+        with_process = self.processes
+        self._tasks = {task_id: self._tasks[task_id] for task_id in with_process}
+        for task in self._tasks.values():
+            task.fenced = True
+
+    def on_config_record(self, key: str, value: Any) -> bool:
+        """A record of the config topic; whether there are other tasks to run now than before."""
         former = dict(self.config.targets)
         change = self.config.apply(key, value)
+        if change is None:
+            return False
         if isinstance(change, ConfigChanged):
             self._renew(change.name)
         elif isinstance(change, TargetChanged):
@@ -127,27 +195,31 @@ class Herder:
                 self._renew(change.name)
         elif isinstance(change, RestartRequested):
             self.restart_connector(change.name, change.include_tasks, change.only_failed)
-        elif isinstance(change, ConnectorRemoved):
-            self._connectors.setdefault(change.name, _Connector())
+        elif isinstance(change, ConnectorRemoved) and self.leads:
+            self.on_leftover(change.name)
+        count = self.config.task_count(change.name)
+        is_other = count != self._task_counts.get(change.name, 0)
+        self._task_counts[change.name] = count
+        return is_other
+
+    def on_leftover(self, name: str) -> None:
+        """A connector that was deleted still has a status, which goes once none of its tasks runs."""
+        self._connectors.setdefault(name, _Connector())
 
     def restart_connector(self, name: str, include_tasks: bool, only_failed: bool) -> None:
-        """Ask the connector anew for its task configs; restart its tasks where `include_tasks`."""
-        plan_connector, plan_tasks = self.restart_plan(name, include_tasks, only_failed)
-        if plan_connector:
-            self._renew(name)
-        for task_id in plan_tasks:
-            self.restart_task(task_id)
-
-    def restart_plan(self, name: str, include_tasks: bool, only_failed: bool) -> tuple[bool, list[TaskId]]:
-        """Whether the connector would be restarted, and which tasks."""
+        """Ask the connector anew for its task configs; restart its tasks here where `include_tasks`."""
 
         def matches(status: Status | None) -> bool:
             return not only_failed or (status is not None and status.state is State.FAILED)
 
-        tasks = [task for task in self.tasks_of(name) if include_tasks and matches(self.task_status(task))]
-        return matches(self.connector_status(name)), tasks
+        if matches(self.connector_status(name)):
+            self._renew(name)
+        for task_id in self.tasks_of(name):
+            if include_tasks and matches(self.task_status(task_id)):
+                self.restart_task(task_id)
 
     def restart_task(self, task_id: TaskId) -> None:
+        """Of this worker; raises KeyError."""
         task = self._tasks[task_id]
         task.restart_requested = True
         task.failures = 0
@@ -217,9 +289,9 @@ class Herder:
         task = self._tasks[task_id]
         policy = self._policy_of(self.config.connectors.get(task_id.connector, {}))
         since, task.running_since_ms, task.kill_at_ms = task.running_since_ms, None, None
-        if task.phase is Phase.STOPPING or trace is None:
+        if task.phase is Phase.STOPPING or task.fenced or trace is None:
             task.become(Phase.WAITING)
-            if self._shutting_down:
+            if self._shutting_down and not task.fenced:
                 self._show_task(task, Status(State.UNASSIGNED))
             return
         if since is not None and now_ms - since >= policy.longest_ms:
@@ -245,7 +317,7 @@ class Herder:
             self._tasks.setdefault(task_id, _Task(task_id))
         for task in list(self._tasks.values()):
             self._decide_task(task, desired.get(task.id), now_ms)
-        if not self._shutting_down:
+        if self.leads and not self._shutting_down:
             for name in list(self._connectors.keys() | self.config.connectors.keys()):
                 self._decide_connector(name, now_ms)
         actions, self._actions = self._actions, []
@@ -254,7 +326,8 @@ class Herder:
     def next_wakeup_ms(self) -> int | None:
         """When `decide` is due even if nothing happens."""
         times = [task.kill_at_ms for task in self._tasks.values() if task.phase is Phase.STOPPING]
-        times += [task.restart_at_ms for task in self._tasks.values() if task.phase is Phase.FAILED]
+        if not self._joining:
+            times += [task.restart_at_ms for task in self._tasks.values() if task.phase is Phase.FAILED]
         times += [c.retry_at_ms for c in self._connectors.values() if c.made_revision != c.revision]
         times += [c.reload_at_ms for name, c in self._connectors.items() if self._may_reload(name)]
         return min((time for time in times if time is not None), default=None)
@@ -268,20 +341,20 @@ class Herder:
         for name, connector in self._connectors.items():
             if self._may_reload(name) and _is_due(connector.reload_at_ms, now_ms):
                 connector.reload_at_ms = None
-                self.restart_connector(name, include_tasks=True, only_failed=False)
+                self._actions.append(AskRestart(name))
 
     def _desired(self) -> Iterator[tuple[TaskId, Mapping[str, str | None]]]:
         if self._shutting_down:
             return
-        for name in self.config.connectors:
-            if self.config.target(name) is not TargetState.STOPPED:
-                for number, config in enumerate(self.config.tasks.get(name, ())):
-                    yield TaskId(name, number), config
+        assigned = self._part.tasks
+        for task, config in self.config.wanted():
+            if assigned is None or task in assigned:
+                yield task, config
 
     def _decide_connector(self, name: str, now_ms: int) -> None:
         connector = self._connectors.setdefault(name, _Connector())
         if name not in self.config.connectors:
-            if not self.tasks_of(name):
+            if not self.may_run(name):
                 del self._connectors[name]
                 self._actions.append(ShowConnector(name, None))
             return
@@ -302,22 +375,35 @@ class Herder:
     def _decide_task(self, task: _Task, want: Mapping[str, str | None] | None, now_ms: int) -> None:
         changed = want != task.config or task.restart_requested
         if task.phase in _WITH_PROCESS:
-            if want is None or changed:
+            if task.fenced:
+                task.become(Phase.STOPPING)
+                self._actions.append(KillTask(task.id))
+            elif want is None or changed:
                 task.become(Phase.STOPPING)
                 task.kill_at_ms = now_ms + self._stop_timeout_ms
                 self._actions.append(StopTask(task.id))
             else:
                 self._decide_pause(task)
         elif task.phase is Phase.STOPPING:
-            if task.kill_at_ms is not None and now_ms >= task.kill_at_ms:
+            if task.kill_at_ms is not None and (task.fenced or now_ms >= task.kill_at_ms):
                 task.kill_at_ms = None
                 self._actions.append(KillTask(task.id))
         elif want is None:
             if not self._shutting_down:
                 del self._tasks[task.id]
-                self._actions.append(ShowTask(task.id, None))
+                self._give_up(task)
+        elif self._joining:
+            return
         elif task.phase is Phase.WAITING or changed or _is_due(task.restart_at_ms, now_ms):
             self._start(task, want)
+
+    def _give_up(self, task: _Task) -> None:
+        if task.fenced:
+            return
+        if self.config.wants(task.id):  # for another worker to start
+            self._show_task(task, Status(State.UNASSIGNED))
+        else:
+            self._actions.append(ShowTask(task.id, None))
 
     def _start(self, task: _Task, config: Mapping[str, str | None]) -> None:
         if task.phase is Phase.FAILED:
@@ -325,6 +411,7 @@ class Herder:
         if config != task.config:
             task.failures = 0
         task.become(Phase.STARTING)
+        task.fenced = False
         task.config = config
         task.restart_requested = False
         task.restart_at_ms = None
@@ -338,6 +425,8 @@ class Herder:
             self._actions.append(PauseTask(task.id) if pause else ResumeTask(task.id))
 
     def _renew(self, name: str) -> None:
+        if not self.leads:
+            return
         connector = self._connectors.setdefault(name, _Connector())
         connector.revision += 1
         connector.failures = 0

@@ -34,6 +34,34 @@ class WorkerConfig(TaskConfig):
         "group.id", default="connect-cluster", importance=Importance.HIGH,
         doc="Workers with the same group.id, config, offset and status topics form one cluster.",
     )  # fmt: skip
+    session_timeout_ms: int = setting(
+        "session.timeout.ms", default=10_000, at_least=1, importance=Importance.HIGH,
+        doc="How long a worker may be silent before others run its tasks; and how long it runs them without "
+        "word from the brokers.",
+    )  # fmt: skip
+    heartbeat_interval_ms: int = setting(
+        "heartbeat.interval.ms", default=3_000, at_least=1, importance=Importance.HIGH,
+        doc="How often a worker tells the brokers that it is there; less than session.timeout.ms, by a third "
+        "or more.",
+    )  # fmt: skip
+    rebalance_timeout_ms: int = setting(
+        "rebalance.timeout.ms", default=60_000, at_least=1, importance=Importance.HIGH,
+        doc="How long the brokers wait for every worker when tasks are shared out anew.",
+    )  # fmt: skip
+    worker_sync_timeout_ms: int = setting(
+        "worker.sync.timeout.ms", default=3_000, at_least=0, importance=Importance.MEDIUM,
+        doc="How long a worker may take to read what the others have read of the config topic before it "
+        "leaves the group.",
+    )  # fmt: skip
+    worker_unsync_backoff_ms: int = setting(
+        "worker.unsync.backoff.ms", default=300_000, at_least=0, importance=Importance.MEDIUM,
+        doc="How long a worker stays away that could not read the config topic in time.",
+    )  # fmt: skip
+    rebalance_delay_ms: int = setting(
+        "scheduled.rebalance.max.delay.ms", default=0, at_least=0, importance=Importance.LOW,
+        doc="How long the tasks of a worker that went wait for it to come back before others run them; in "
+        "Kafka Connect 300000 unless it is set.",
+    )  # fmt: skip
     client_id: str = setting("client.id", default="", importance=Importance.LOW,
                              doc="The name under which brokers know this worker.")  # fmt: skip
     security_protocol: str = setting(
@@ -60,6 +88,11 @@ class WorkerConfig(TaskConfig):
     rest_advertised_host: str | None = setting(
         "rest.advertised.host.name", default=None, importance=Importance.LOW,
         doc="The host that other workers and users reach this worker's REST at.",
+    )  # fmt: skip
+    rest_advertised_listener: str | None = setting(
+        "rest.advertised.listener", default=None, importance=Importance.LOW,
+        check=one_of("http", "https", ignore_case=True),
+        doc="http or https: by which of its listeners others reach this worker; unset: http if there is one.",
     )  # fmt: skip
     rest_advertised_port: int | None = setting(
         "rest.advertised.port", default=None, importance=Importance.LOW,
@@ -154,6 +187,12 @@ class WorkerConfig(TaskConfig):
         for store, topic in topics.items():
             if not topic:
                 yield FieldError(f"{store}.storage.topic", f"{store}.storage.topic must not be empty")
+        if self.heartbeat_interval_ms >= self.session_timeout_ms:
+            yield FieldError(
+                "heartbeat.interval.ms",
+                f"Invalid value {self.heartbeat_interval_ms} for configuration heartbeat.interval.ms: must "
+                f"be less than session.timeout.ms ({self.session_timeout_ms}), best a third of it",
+            )
         if self.exactly_once_source_support.lower() != "disabled":
             yield FieldError(
                 "exactly.once.source.support",

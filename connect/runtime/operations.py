@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from connect.api import ConfigError, ConnectError, Definition
-from connect.herder.actions import Status
 from connect.herder.herder import Herder
 from connect.herder.states import State, TargetState, TaskId
 from connect.runtime.catalog import PluginCatalog
+from connect.runtime.cluster import Cluster
 from connect.runtime.config import WorkerConfig
 from connect.runtime.definitions import definition_from_json
 from connect.runtime.loggers import Loggers
@@ -30,7 +30,7 @@ from connect.runtime.service import (
     Validation,
 )
 from connect.runtime.sink_offsets import sink_offset_changes
-from connect.runtime.stores import ConfigStore, OffsetStore, StatusStore
+from connect.runtime.stores import ConfigStore, OffsetStore, Shown, StatusStore
 from connect.runtime.supervisor import Supervisor
 
 REQUEST_TIMEOUT_S: Final = 90.0
@@ -60,6 +60,7 @@ class Operations:
         supervisor: Supervisor,
         hosts: PluginHosts,
         catalog: PluginCatalog,
+        cluster: Cluster,
     ) -> None:
         self._worker = worker
         self._worker_id = worker_id
@@ -70,6 +71,7 @@ class Operations:
         self._supervisor = supervisor
         self._hosts = hosts
         self._catalog = catalog
+        self._cluster = cluster
         self._locks: dict[str, asyncio.Lock] = {}
         self.loggers = Loggers()
 
@@ -88,14 +90,16 @@ class Operations:
         if config is None:
             raise NotFound(f"No status found for connector {name}")
         version = self._catalog.version(config.get("connector.class"))
+        shown = self._statuses.tasks_of(name)
+        numbers = shown.keys() | set(range(self._herder.config.task_count(name)))
         tasks = {
-            task.task: replace(
-                self._instance(self._herder.task_status(task), version),
-                metrics=self._supervisor.metrics.shown(task),
+            number: replace(
+                self._instance(shown.get(number), version),
+                metrics=self._supervisor.metrics.shown(TaskId(name, number)),
             )
-            for task in self._herder.tasks_of(name)
+            for number in sorted(numbers)
         }
-        connector = self._instance(self._herder.connector_status(name), version)
+        connector = self._instance(self._statuses.connector(name), version)
         type_ = self._catalog.type_of(config.get("connector.class"))
         return ConnectorStatus(name, connector, tasks, type_)
 
@@ -133,10 +137,10 @@ class Operations:
         except KeyError:
             raise NotFound(f"Connector {name} not found") from None
 
-    def _instance(self, status: Status | None, version: str | None) -> InstanceStatus:
-        if status is None:  # known, and not taken up yet
+    def _instance(self, shown: Shown | None, version: str | None) -> InstanceStatus:
+        if shown is None:  # known, and not taken up yet
             return InstanceStatus(State.UNASSIGNED, self._worker_id, version)
-        return InstanceStatus(status.state, self._worker_id, version, status.trace)
+        return InstanceStatus(shown.state, shown.worker_id, shown.version or version, shown.trace)
 
     # Changing
 
@@ -207,21 +211,18 @@ class Operations:
             raise NotFound(f"Unknown connector: {name}")
         async with self._changing(name):
             now = self.status(name)
-            connector, tasks = self._herder.restart_plan(name, include_tasks, only_failed)
             if include_tasks or only_failed:
                 await self._configs.put_restart(name, include_tasks, only_failed)
             else:
                 self._herder.restart_connector(name, include_tasks=False, only_failed=False)
         self._supervisor.wake()
-        return ConnectorStatus(
-            name,
-            _restarting(now.connector) if connector else now.connector,
-            {
-                number: _restarting(status) if TaskId(name, number) in tasks else status
-                for number, status in now.tasks.items()
-            },
-            now.type,
-        )
+
+        def after(status: InstanceStatus, included: bool) -> InstanceStatus:
+            is_due = included and (not only_failed or status.state is State.FAILED)
+            return replace(status, state=State.RESTARTING) if is_due else status
+
+        tasks = {number: after(status, include_tasks) for number, status in now.tasks.items()}
+        return ConnectorStatus(name, after(now.connector, True), tasks, now.type)
 
     async def restart_task(self, name: str, task_id: int) -> None:
         if name not in self._herder.config.connectors:
@@ -288,7 +289,7 @@ class Operations:
                 "done for the specified connector by issuing a 'PUT' request to the "
                 f"'/connectors/{name}/stop' endpoint"
             )
-        await self._supervisor.wait_until(lambda: not self._herder.tasks_of(name), REQUEST_TIMEOUT_S)
+        await self._supervisor.wait_until(lambda: not self._herder.may_run(name), REQUEST_TIMEOUT_S)
         return config
 
     # Validating
@@ -368,7 +369,3 @@ async def _in_time() -> AsyncIterator[None]:
         ) from None
     except ConnectError as exc:
         raise ServiceError(str(exc)) from exc
-
-
-def _restarting(status: InstanceStatus) -> InstanceStatus:
-    return InstanceStatus(State.RESTARTING, status.worker_id, status.version, status.trace)

@@ -316,6 +316,7 @@ class SinkRunner:
         delay_s, longest_s = _PUT_RETRY_S
         paused = False
         while True:
+            self._channel.check_lease()
             self._channel.progress.enter("put")
             began = time.monotonic()
             try:
@@ -410,6 +411,7 @@ class SinkRunner:
         """Commit what the task says is safe of these partitions; False if it should be tried again soon."""
         if not positions:
             return True
+        self._channel.check_lease()
         self._channel.progress.enter("pre_commit")
         try:
             safe = self._task.pre_commit(dict(positions))

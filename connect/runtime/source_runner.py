@@ -143,6 +143,7 @@ class SourceRunner:
                 began = time.monotonic()
                 if records := self._poll():
                     self.meter.polled(len(records), began)
+                    self._channel.check_lease()
                     progress.enter("produce")
                     self._send(records)
                     self._channel.keep_pace()
@@ -307,6 +308,7 @@ class SourceRunner:
         """
         if not self._uncommitted:
             return True
+        self._channel.check_lease()
         deadline = time.monotonic() + seconds
         if not self._producer.flush(seconds):
             return False

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
 from connect.herder import config_state
 from connect.herder.actions import Status
-from connect.herder.states import TargetState, TaskId
+from connect.herder.states import State, TargetState, TaskId
 from connect.runtime.offset_format import offset_key
 from connect.runtime.topic_map import TopicMap
 
@@ -113,14 +114,31 @@ class OffsetStore:
             self._offsets.setdefault(name, {})[key] = (partition, value)
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A status as it stands in the topic: whoever wrote it, in which generation of the group."""
+
+    state: State
+    trace: str | None
+    worker_id: str
+    generation_id: int
+    version: str | None
+
+
 class StatusStore:
-    """The status topic: what is known of connectors, tasks and their topics, for every worker to read."""
+    """The status topic: what is known of connectors, tasks and their topics, for every worker to read.
+
+    What this worker writes is seen here at once; what others write, once it has come through the topic.
+    """
 
     def __init__(self, make_map: MakeMap, worker_id: str) -> None:
+        self.generation_id = 0  # of the group, as this worker knows it
         self._worker_id = worker_id
         self._topics: dict[str, dict[str, int]] = {}  # connector → topic → task
-        self._connectors: set[str] = set()
-        self._tasks: set[TaskId] = set()
+        self._shown: dict[str, dict[str, Shown]] = {}  # connector → key → status
+        self._own: dict[str, dict[str, Shown | None]] = {}  # the same, posted and not yet come back
+        self.on_topics_reset: Callable[[str], None] = lambda name: None
+        self.on_given_up: Callable[[TaskId], None] = lambda task: None
         self.map = make_map(self._take)
 
     def topics(self, name: str) -> Sequence[str]:
@@ -128,18 +146,44 @@ class StatusStore:
 
     @property
     def connectors(self) -> frozenset[str]:
-        """Those with a status in the topic, alive or not."""
-        return frozenset(self._connectors)
+        """Those with a status of their own, alive or not."""
+        return frozenset(name for name in self._names() if self.connector(name) is not None)
 
     @property
-    def tasks(self) -> frozenset[TaskId]:
-        return frozenset(self._tasks)
+    def tasks(self) -> Mapping[TaskId, Shown]:
+        return {
+            TaskId(name, number): shown
+            for name in self._names()
+            for number, shown in self.tasks_of(name).items()
+        }
+
+    def connector(self, name: str) -> Shown | None:
+        return self._current(name, f"{_STATUS_CONNECTOR}{name}")
+
+    def task(self, task: TaskId) -> Shown | None:
+        return self._current(task.connector, f"{_STATUS_TASK}{task}")
+
+    def tasks_of(self, name: str) -> Mapping[int, Shown]:
+        found = {}
+        for key in self._shown.get(name, {}).keys() | self._own.get(name, {}).keys():
+            number = key.removeprefix(f"{_STATUS_TASK}{name}-")
+            shown = self._current(name, key)
+            if shown is not None and number.isdecimal():
+                found[int(number)] = shown
+        return found
 
     def show_connector(self, name: str, status: Status | None, version: str | None) -> None:
-        self.map.post(f"{_STATUS_CONNECTOR}{name}", self._value(status, version))
+        self._show(name, f"{_STATUS_CONNECTOR}{name}", status, version)
 
     def show_task(self, task: TaskId, status: Status | None, version: str | None) -> None:
-        self.map.post(f"{_STATUS_TASK}{task}", self._value(status, version))
+        self._show(task.connector, f"{_STATUS_TASK}{task}", status, version)
+
+    def withdraw(self) -> None:
+        """Write nothing more of what was to be written: other workers may know better by now."""
+        for posted in self._own.values():
+            for key in posted:
+                self.map.forget_post(key)
+        self._own.clear()
 
     def add_topic(self, task: TaskId, topic: str, now_ms: int) -> None:
         """A task wrote to or read from this topic for the first time (KIP-558)."""
@@ -153,31 +197,74 @@ class StatusStore:
         for topic in self._topics.pop(name, {}):
             self.map.post(f"{_STATUS_TOPIC}{topic}{_TOPIC_CONNECTOR}{name}", None)
 
-    def _value(self, status: Status | None, version: str | None) -> Mapping[str, Any] | None:
-        if status is None:
-            return None
-        return {
-            "state": status.state.value, "trace": status.trace, "worker_id": self._worker_id,
-            "generation": 0, "version": version,
-        }  # fmt: skip
+    def _current(self, name: str, key: str) -> Shown | None:
+        own = self._own.get(name, {})
+        return own[key] if key in own else self._shown.get(name, {}).get(key)
+
+    def _names(self) -> set[str]:
+        return self._shown.keys() | self._own.keys()
+
+    def _show(self, name: str, key: str, status: Status | None, version: str | None) -> None:
+        shown = None
+        if status is not None:
+            shown = Shown(status.state, status.trace, self._worker_id, self.generation_id, version)
+        self._own.setdefault(name, {})[key] = shown
+
+        def still_true() -> bool:
+            """Kafka Connect's rule: a worker that lost a task must not write over what its new owner says."""
+            if shown is None or shown.state not in _WRITTEN_WITH_CARE:
+                return True
+            known = self._shown.get(name, {}).get(key)
+            if known is None or known.worker_id == self._worker_id:
+                return True
+            if known.generation_id <= shown.generation_id:
+                return True
+            self._own.get(name, {}).pop(key, None)
+            return False
+
+        self.map.post(key, None if shown is None else _value(shown), still_true)
 
     def _take(self, key: str, value: Any) -> None:
         if key.startswith(_STATUS_TOPIC):
             topic, _, name = key.removeprefix(_STATUS_TOPIC).partition(_TOPIC_CONNECTOR)
-            if value is None:
-                self._topics.get(name, {}).pop(topic, None)
-            else:
+            if value is not None:
                 self._topics.setdefault(name, {})[topic] = value["topic"]["task"]
+            elif self._topics.get(name, {}).pop(topic, None) is not None:
+                self.on_topics_reset(name)
         elif key.startswith(_STATUS_CONNECTOR):
-            _keep(self._connectors, key.removeprefix(_STATUS_CONNECTOR), value is not None)
+            self._take_status(key.removeprefix(_STATUS_CONNECTOR), key, value)
         elif key.startswith(_STATUS_TASK):
             name, _, number = key.removeprefix(_STATUS_TASK).rpartition("-")
             if number.isdecimal():
-                _keep(self._tasks, TaskId(name, int(number)), value is not None)
+                self._take_status(name, key, value)
+                if value is not None and value["state"] == State.UNASSIGNED:
+                    self.on_given_up(TaskId(name, int(number)))
+
+    def _take_status(self, name: str, key: str, value: Any) -> None:
+        shown = None if value is None else _shown(value)
+        own = self._own.get(name, {})
+        if key in own and own[key] == shown:
+            del own[key]
+            if not own:
+                del self._own[name]
+        if shown is not None:
+            self._shown.setdefault(name, {})[key] = shown
+        elif self._shown.get(name, {}).pop(key, None) is not None and not self._shown[name]:
+            del self._shown[name]
 
 
-def _keep(known: set[Any], item: Any, present: bool) -> None:
-    if present:
-        known.add(item)
-    else:
-        known.discard(item)
+_WRITTEN_WITH_CARE: Final = frozenset({State.UNASSIGNED, State.FAILED})
+
+
+def _value(shown: Shown) -> Mapping[str, Any]:
+    return {
+        "state": shown.state.value, "trace": shown.trace, "worker_id": shown.worker_id,
+        "generation": shown.generation_id, "version": shown.version,
+    }  # fmt: skip
+
+
+def _shown(value: Mapping[str, Any]) -> Shown:
+    return Shown(
+        State(value["state"]), value.get("trace"), str(value["worker_id"]), int(value.get("generation") or 0),
+        value.get("version"),
+    )  # fmt: skip

@@ -5,11 +5,12 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from connect.api import ConfigError, ConnectError
 from connect.herder.actions import (
     Action,
+    AskRestart,
     KillTask,
     MakeTaskConfigs,
     PauseTask,
@@ -28,6 +29,7 @@ from connect.runtime.config import WorkerConfig
 from connect.runtime.errors import trace_of
 from connect.runtime.forks import ForkServer
 from connect.runtime.group_members import GroupMembers
+from connect.runtime.lease import Lease
 from connect.runtime.metrics_registry import MetricsRegistry
 from connect.runtime.plugin_hosts import PluginFailed, PluginHosts
 from connect.runtime.stores import ConfigStore, OffsetStore, StatusStore
@@ -36,6 +38,7 @@ from connect.runtime.task_process import TaskProcess
 
 _LOG = logging.getLogger(__name__)
 _KILLED_S: Final = 2.0  # for the kernel to end what was killed
+_RETRY_S: Final = 1.0
 _RELOAD_MIN_MS: Final = 1_000  # between two reloads, whatever a config provider says
 
 
@@ -44,8 +47,18 @@ def now_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
+class Guard(Protocol):
+    """Whether this worker still has a say, and who takes note of what it did."""
+
+    def check_lease(self) -> None: ...
+
+    def on_decided(self) -> None: ...
+
+
 class Supervisor:
-    """Owns the task processes. `herder` and the stores belong to the worker."""
+    """Owns the task processes. Herder, stores and lease belong to the worker, which sets `guard`."""
+
+    guard: Guard
 
     def __init__(
         self,
@@ -58,6 +71,7 @@ class Supervisor:
         hosts: PluginHosts,
         catalog: PluginCatalog,
         members: GroupMembers,
+        lease: Lease,
     ) -> None:
         self._worker = worker
         self._herder = herder
@@ -68,6 +82,7 @@ class Supervisor:
         self._hosts = hosts
         self._catalog = catalog
         self._members = members
+        self._lease = lease
         self.metrics = MetricsRegistry()
         self._processes: dict[TaskId, TaskProcess] = {}
         self._jobs: set[asyncio.Task[None]] = set()
@@ -105,6 +120,11 @@ class Supervisor:
         async with asyncio.timeout(seconds), self._settled:
             await self._settled.wait_for(condition)
 
+    def extend_lease(self) -> None:
+        """Tell the tasks how long they may run now."""
+        for process in self._processes.values():
+            process.extend_lease()
+
     def forget_topics(self, name: str) -> None:
         for task, process in self._processes.items():
             if task.connector == name:
@@ -135,8 +155,10 @@ class Supervisor:
         try:
             while True:
                 self._event.clear()
+                self.guard.check_lease()
                 for action in self._herder.decide(now_ms()):
                     self._perform(action)
+                self.guard.on_decided()
                 async with self._settled:
                     self._settled.notify_all()
                 await self._wait()
@@ -167,6 +189,8 @@ class Supervisor:
             self._spawn(self._make_task_configs(action))
         elif isinstance(action, WriteTaskConfigs):
             self._spawn(self._write_task_configs(action))
+        elif isinstance(action, AskRestart):
+            self._spawn(self._ask_restart(action.name))
         elif isinstance(action, ShowTask):
             self._show_task(action)
         else:
@@ -200,7 +224,7 @@ class Supervisor:
 
     def _start(self, action: StartTask) -> None:
         limits = task_config(self._worker, action.config)
-        process = TaskProcess(action.task, self._forks, self, limits)
+        process = TaskProcess(action.task, self._forks, self, limits, self._lease)
         self._processes[action.task] = process
         self.metrics.task_starting(action.task)
         self._spawn(self._run_task(action, process))
@@ -227,6 +251,7 @@ class Supervisor:
             trace = trace_of(exc)
         del self._processes[action.task]
         self.metrics.task_exited(action.task, trace is not None)
+        self.guard.check_lease()
         self._herder.on_task_exited(action.task, trace, now_ms())
         self.wake()
 
@@ -254,6 +279,16 @@ class Supervisor:
             reload_at_ms = None if reload_ms is None else now_ms() + max(reload_ms, _RELOAD_MIN_MS)
             self._herder.on_task_configs(action.name, action.revision, answer["tasks"], reload_at_ms)
         self.wake()
+
+    async def _ask_restart(self, name: str) -> None:
+        while self._herder.leads:
+            try:
+                await self._configs.put_restart(name, include_tasks=True, only_failed=False)
+            except ConnectError as exc:
+                _LOG.warning("connector %s will be restarted later: %s", name, exc)
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
 
     async def _write_task_configs(self, action: WriteTaskConfigs) -> None:
         try:

@@ -19,15 +19,13 @@ from connect.runtime.worker_settings import resolved
 # yet (`DistributedConfig`, `WorkerConfig`, `RestServerConfig` of Apache Kafka).
 _JAVA_ONLY: Final = frozenset({
     "auto.include.jmx.reporter", "client.dns.lookup", "connect.protocol", "connections.max.idle.ms",
-    "heartbeat.interval.ms", "inter.worker.key.generation.algorithm", "inter.worker.key.size",
+    "inter.worker.key.generation.algorithm", "inter.worker.key.size",
     "inter.worker.key.ttl.ms", "inter.worker.signature.algorithm", "inter.worker.verification.algorithms",
     "metadata.max.age.ms", "metadata.recovery.strategy", "metadata.recovery.rebootstrap.trigger.ms",
     "metric.reporters", "metrics.num.samples", "metrics.recording.level", "metrics.sample.window.ms",
-    "plugin.discovery", "rebalance.timeout.ms", "receive.buffer.bytes", "reconnect.backoff.max.ms",
+    "plugin.discovery", "receive.buffer.bytes", "reconnect.backoff.max.ms",
     "reconnect.backoff.ms", "request.timeout.ms", "retry.backoff.max.ms", "retry.backoff.ms",
-    "scheduled.rebalance.max.delay.ms", "send.buffer.bytes", "session.timeout.ms",
-    "socket.connection.setup.timeout.max.ms", "socket.connection.setup.timeout.ms",
-    "worker.sync.timeout.ms", "worker.unsync.backoff.ms",
+    "send.buffer.bytes", "socket.connection.setup.timeout.max.ms", "socket.connection.setup.timeout.ms",
 })  # fmt: skip
 _CONVERTERS: Final = ("key.converter", "value.converter", "header.converter")
 

@@ -57,7 +57,7 @@ def main(control: socket.socket) -> int:
     configure_logging(logging.getLogger().level, connector=order["connector"], task=order["task"])
     # A service manager may send SIGTERM to all processes at once: every task stops as if told to.
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=channel.stop).start())
-    channel.listen(paused=order["paused"], heartbeat_s=order["heartbeat_s"])
+    channel.listen(paused=order["paused"], heartbeat_s=order["heartbeat_s"], lease_ms=order["lease_ms"])
     # Records live for one batch: looking for cycles among them every 700 objects is wasted.
     gc.set_threshold(20_000, 20, 20)
     try:

@@ -1,12 +1,14 @@
 """The task's end of its control channel: newline-delimited JSON on a socket, read by a thread of its own.
 
     worker → task   {"type": "start", …} once, then {"type": "pause" | "resume" | "stop" | "forget_topics"}
+                    and {"type": "lease", "until_ms": …} (see lease.py)
     task → worker   {"type": "running" | "paused" | "stopped"}, {"type": "failed", "trace": …},
                     {"type": "topic", "topic": …}, {"type": "heartbeat", "stage": …, "stage_ms": …},
                     {"type": "stacks", …}: how to see where it hangs (`StackOffer`),
                     {"type": "metrics", …} once a second (`runtime.metrics`)
 
-When the worker's end closes the worker is dead: the task ends at once, for another worker may start it.
+When the worker's end closes the worker is dead, and when the lease is over it may be: the task ends at once,
+for another worker may start it.
 """
 
 import json
@@ -20,10 +22,12 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from connect.api import ConnectError
+from connect.runtime.lease import FOREVER, Lease
 from connect.runtime.pace import Pace
 from connect.runtime.stacks import offer_stacks
 
 _READ_BYTES: Final = 1 << 16
+_NEWS_S: Final = 0.5
 _REST_MAX_S: Final = 60.0  # a sink has to poll within max.poll.interval.ms
 _METRICS_S: Final = 1.0
 
@@ -63,6 +67,7 @@ class TaskChannel:
         self._heartbeat_s = 0.0
         self._topics: set[str] = set()
         self._pace: Pace | None = None
+        self._lease = Lease(FOREVER)
         self.progress = Progress()
         self.metrics: Callable[[], Mapping[str, Any]] | None = None  # asked once a second, by the thread here
 
@@ -76,8 +81,9 @@ class TaskChannel:
         message: dict[str, Any] = json.loads(line)
         return message
 
-    def listen(self, *, paused: bool, heartbeat_s: float) -> None:
+    def listen(self, *, paused: bool, heartbeat_s: float, lease_ms: int = FOREVER) -> None:
         """Start the thread."""
+        self._lease.until_ms = lease_ms
         self._paused = paused
         self._heartbeat_s = heartbeat_s
         control = threading.Thread(target=self._listen, name="control", daemon=True)
@@ -125,6 +131,15 @@ class TaskChannel:
     def paused(self) -> bool:
         return self._paused
 
+    def check_lease(self) -> None:
+        """To be called before what must not be done twice at once. Does not return when the lease is over:
+        not even the connector's `stop` is called, for another process does its work by now."""
+        if self._lease.holds:
+            return
+        with self._wake:  # the control thread may have news that it had no time to read
+            if not self._wake.wait_for(lambda: self._lease.holds, _NEWS_S):
+                os._exit(1)
+
     def stop(self) -> None:
         """As if the worker had said so; safe in a signal handler's thread of its own."""
         with self._wake:
@@ -148,8 +163,11 @@ class TaskChannel:
         next_heartbeat = time.monotonic() + self._heartbeat_s
         next_metrics = time.monotonic() + _METRICS_S
         while True:
-            if poller.poll(max(0.0, min(next_heartbeat, next_metrics) - time.monotonic()) * 1000):
+            seconds = min(min(next_heartbeat, next_metrics) - time.monotonic(), self._lease.seconds_left)
+            if poller.poll(max(0.0, seconds) * 1000):
                 self._read()
+            if not self._lease.holds:
+                os._exit(1)
             if time.monotonic() >= next_heartbeat:
                 next_heartbeat = time.monotonic() + self._heartbeat_s
                 self._beat()
@@ -167,11 +185,14 @@ class TaskChannel:
             os._exit(1)
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
-            self._take(json.loads(line)["type"])
+            self._take(json.loads(line))
 
-    def _take(self, command: str) -> None:
+    def _take(self, message: dict[str, Any]) -> None:
+        command = message["type"]
         with self._wake:
-            if command == "stop":
+            if command == "lease":
+                self._lease.until_ms = message["until_ms"]
+            elif command == "stop":
                 self._stopping = True
             elif command in ("pause", "resume"):
                 self._paused = command == "pause"

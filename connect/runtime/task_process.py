@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 from connect.api import ConnectError
 from connect.herder.states import TaskId
 from connect.runtime.forks import Child, ForkServer
+from connect.runtime.lease import Lease
 from connect.runtime.memory_watch import MemoryWatch
 from connect.runtime.stacks import StackOffer, read_stacks
 from connect.runtime.task_config import HANG_TIMEOUT, MEMORY_LIMIT, TaskConfig
@@ -38,13 +39,16 @@ class TaskEvents(Protocol):
 
 
 class TaskProcess:
-    """One task, from fork to exit, within its limits."""
+    """One task, from fork to exit, within its limits and the worker's lease."""
 
-    def __init__(self, task: TaskId, forks: ForkServer, events: TaskEvents, limits: TaskConfig) -> None:
+    def __init__(
+        self, task: TaskId, forks: ForkServer, events: TaskEvents, limits: TaskConfig, lease: Lease
+    ) -> None:
         self.task = task
         self._forks = forks
         self._events = events
         self._limits = limits
+        self._lease = lease
         self._hang_timeout_s = limits.hang_timeout_ms / 1000
         self._heartbeat_s = _HEARTBEAT_S
         if limits.hang_timeout_ms:
@@ -71,7 +75,10 @@ class TaskProcess:
         try:
             # From here on `pause`, `resume` and `stop` reach the task; what came before is told now.
             paused = message["paused"] if self._pause_told is None else self._pause_told
-            self._tell({"type": "start", "heartbeat_s": self._heartbeat_s, **message, "paused": paused})
+            self._tell({
+                "type": "start", "heartbeat_s": self._heartbeat_s, **message, "paused": paused,
+                "lease_ms": self._lease.until_ms,
+            })  # fmt: skip
             if self._stop_told:
                 self._tell({"type": "stop"})
             self._pid = await self._child.pid
@@ -101,6 +108,9 @@ class TaskProcess:
     def stop(self) -> None:
         self._stop_told = True
         self._tell({"type": "stop"})
+
+    def extend_lease(self) -> None:
+        self._tell({"type": "lease", "until_ms": self._lease.until_ms})
 
     def forget_topics(self) -> None:
         """Have it tell its topics again."""

@@ -38,8 +38,9 @@ class TopicMap:
         self._probe: aiokafka.AIOKafkaConsumer | None = None
         self._consumer: aiokafka.AIOKafkaConsumer | None = None
         self._positions: dict[aiokafka.TopicPartition, int] = {}
+        self.record_offset = -1  # of the record that `on_record` is called for
         self._waiting: list[tuple[dict[aiokafka.TopicPartition, int], asyncio.Future[None]]] = []
-        self._unposted: dict[str, Any] = {}
+        self._unposted: dict[str, tuple[Any, Callable[[], bool]]] = {}
         self._to_post = asyncio.Event()
         self._all_posted = asyncio.Event()
         self._all_posted.set()
@@ -89,6 +90,15 @@ class TopicMap:
         ends = await self._probe.end_offsets(list(self._positions))
         await self._reach(ends)
 
+    @property
+    def position(self) -> int:
+        """How far a topic of one partition has been read: the offset of the next record."""
+        return sum(self._positions.values())
+
+    async def reach(self, position: int) -> None:
+        """Wait until a topic of one partition has been read so far."""
+        await self._reach(dict.fromkeys(self._positions, position))
+
     async def put(self, key: str, value: Any) -> None:
         """Write one record and wait until it has been read back. Value None deletes the key.
 
@@ -100,12 +110,17 @@ class TopicMap:
             raise ConnectError(f"could not write {key} to topic {self.topic}: {exc}") from exc
         await self._reach({aiokafka.TopicPartition(written.topic, written.partition): written.offset + 1})
 
-    def post(self, key: str, value: Any) -> None:
-        """Have one record written soon: the newest value of each key, tried until Kafka takes it."""
+    def post(self, key: str, value: Any, still_true: Callable[[], bool] = lambda: True) -> None:
+        """Have one record written soon: the newest value of each key, tried until Kafka takes it or it turns
+        out not to be true any more."""
         self._unposted.pop(key, None)
-        self._unposted[key] = value
+        self._unposted[key] = value, still_true
         self._to_post.set()
         self._all_posted.clear()
+
+    def forget_post(self, key: str) -> None:
+        """Do not write what was posted, unless it is being written."""
+        self._unposted.pop(key, None)
 
     async def _write(self, key: str, value: Any) -> Any:
         assert self._producer is not None, "start first"
@@ -117,14 +132,16 @@ class TopicMap:
             await self._to_post.wait()
             self._to_post.clear()
             while self._unposted:
-                key, value = next(iter(self._unposted.items()))
+                key, posted = next(iter(self._unposted.items()))
+                value, still_true = posted
                 try:
-                    await self._write(key, value)
+                    if still_true():
+                        await self._write(key, value)
                 except KafkaError as exc:
                     _LOG.warning("topic %s: %s is written later: %s", self.topic, key, exc)
                     await asyncio.sleep(_RETRY_S)
                 else:
-                    if self._unposted.get(key) is value:
+                    if self._unposted.get(key) is posted:
                         del self._unposted[key]
             self._all_posted.set()
 
@@ -157,7 +174,7 @@ class TopicMap:
         for partition, records in batches.items():
             for record in records:
                 self._take(record)
-            self._positions[partition] = records[-1].offset + 1
+                self._positions[partition] = record.offset + 1
         if not batches and self._waiting:
             # What is behind the last record, such as the marker of a transaction, moves the position only.
             for partition in self._positions:
@@ -170,6 +187,7 @@ class TopicMap:
 
     def _take(self, record: Any) -> None:
         try:
+            self.record_offset = record.offset
             key = record.key.decode()
             value = None if record.value is None else orjson.loads(record.value)
         except (AttributeError, ValueError) as exc:

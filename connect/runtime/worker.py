@@ -4,19 +4,21 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import aiokafka
 
 from connect.api import ConnectError
 from connect.herder.config_state import LOGGER_PREFIX
 from connect.herder.herder import Herder
+from connect.runtime.addresses import advertised_url
 from connect.runtime.catalog import PluginCatalog
+from connect.runtime.cluster import Cluster
 from connect.runtime.config import WorkerConfig
 from connect.runtime.forks import ForkServer
 from connect.runtime.group_members import GroupMembers
 from connect.runtime.internal_topics import prepare_internal_topics
 from connect.runtime.kafka_clients import aiokafka_settings
+from connect.runtime.lease import Lease
 from connect.runtime.loggers import LEVELS
 from connect.runtime.operations import Operations
 from connect.runtime.plugin_hosts import PluginHosts
@@ -44,7 +46,9 @@ class Worker(Operations):
         herder = Herder(
             lambda config: task_config(worker, config).restart_policy, worker.task_shutdown_timeout_ms
         )
-        worker_id = _worker_id(worker)
+        url = advertised_url(worker)
+        worker_id = url.partition("://")[2]  # host:port, as Connect names its workers in statuses
+        lease = Lease()
         self._members = GroupMembers(self._client)
         self._producer: aiokafka.AIOKafkaProducer | None = None
         self._probe: aiokafka.AIOKafkaConsumer | None = None
@@ -54,9 +58,15 @@ class Worker(Operations):
         offsets = OffsetStore(self._make_map(worker.offset_topic))
         statuses = StatusStore(self._make_map(worker.status_topic), worker_id)
         supervisor = Supervisor(
-            worker, herder, configs, offsets, statuses, self._forks, hosts, catalog, self._members
+            worker, herder, configs, offsets, statuses, self._forks, hosts, catalog, self._members, lease
         )
-        super().__init__(worker, worker_id, herder, configs, offsets, statuses, supervisor, hosts, catalog)
+        cluster = Cluster(worker, worker_id, url, self._client, herder, configs, statuses, supervisor, lease)
+        supervisor.guard = cluster
+        statuses.on_given_up = cluster.on_given_up
+        statuses.on_topics_reset = supervisor.forget_topics
+        super().__init__(
+            worker, worker_id, herder, configs, offsets, statuses, supervisor, hosts, catalog, cluster
+        )
 
     @property
     def kafka_cluster_id(self) -> str | None:
@@ -69,7 +79,7 @@ class Worker(Operations):
         if self._state == "stopping":
             return 503, "Worker is stopping."
         failures = [store.map.failure for store in (self._configs, self._offsets, self._statuses)]
-        for failure in (*failures, self._supervisor.failure):
+        for failure in (*failures, self._cluster.failure, self._supervisor.failure):
             if failure is not None:
                 return 500, f"Worker is unhealthy: {failure}"
         return 200, "Worker has completed startup and is ready to handle requests."
@@ -89,17 +99,19 @@ class Worker(Operations):
             await asyncio.gather(*(store.map.start(self._producer, self._probe) for store in stores))
             await described
             await self._learn_connectors()
-            self._forget_leftovers()
         finally:
             described.cancel()
         self._supervisor.start()
+        await self._cluster.join()
         self._state = "running"
 
     async def stop(self) -> None:
         """Stop all tasks, each within `task.shutdown.graceful.timeout.ms`, and close everything."""
         self._state = "stopping"
         await self._supervisor.stop(self._worker.task_shutdown_timeout_ms / 1000)
-        for store in (self._configs, self._offsets, self._statuses):
+        await self._statuses.map.stop()
+        await self._cluster.leave()
+        for store in (self._configs, self._offsets):
             await store.map.stop()
         await self._members.close()
         if self._probe is not None:
@@ -120,7 +132,8 @@ class Worker(Operations):
         if key.startswith(LOGGER_PREFIX):
             self._on_log_level(key.removeprefix(LOGGER_PREFIX), value)
             return
-        self._herder.on_config_record(key, value)
+        if self._herder.on_config_record(key, value):
+            self._cluster.on_tasks_changed(self._configs.map.record_offset)
         self._supervisor.wake()
 
     def _on_log_level(self, namespace: str, value: Any) -> None:
@@ -141,20 +154,3 @@ class Worker(Operations):
                 await self._catalog.know(str(class_name))
             except ConnectError as exc:
                 _LOG.warning("connector class %s cannot be used: %s", class_name, exc)
-
-    def _forget_leftovers(self) -> None:
-        """Statuses of what was deleted while this worker was not looking."""
-        connectors = self._herder.config.connectors
-        for task in self._statuses.tasks:
-            if task.task >= len(self._herder.config.tasks.get(task.connector, ())):
-                self._statuses.show_task(task, None, None)
-        for name in self._statuses.connectors - connectors.keys():
-            self._statuses.forget_topics(name)
-            self._statuses.show_connector(name, None, None)
-
-
-def _worker_id(worker: WorkerConfig) -> str:
-    """`host:port`, as Connect names its workers in statuses."""
-    listener = urlsplit(worker.listeners[0])
-    host = worker.rest_advertised_host or listener.hostname or "127.0.0.1"
-    return f"{host}:{worker.rest_advertised_port or listener.port or 8083}"

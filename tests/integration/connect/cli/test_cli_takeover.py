@@ -81,14 +81,14 @@ def test_recorded_connectors_work_and_nothing_is_touched(java: JavaTopics) -> No
         for each in recorded(story):
             java.write(each.topic, each.key, each.value, each.partition)
     before = java.fingerprint()
-    ran = millstream("takeover", "--check", str(java.properties(session_timeout_ms="9000")), "-o", "json")
+    ran = millstream("takeover", "--check", str(java.properties(metrics_num_samples="9")), "-o", "json")
     assert ran.code == 0, ran.err + ran.out
     found = {each["name"]: each for each in ran.json["connectors"]}
     assert {name: each["works"] for name, each in found.items()} == {
         "dz": True, "dz2": True, "lc": True, "os": True,
     }  # fmt: skip
     assert found["dz"]["offsets"][0]["partition"] == {"server": "dz"}
-    assert [each["where"] for each in ran.json["worker"]["findings"]] == ["session.timeout.ms"]
+    assert [each["where"] for each in ran.json["worker"]["findings"]] == ["metrics.num.samples"]
     assert "postgres" not in json.dumps(found["dz"]["findings"])
     assert java.fingerprint() == before
 

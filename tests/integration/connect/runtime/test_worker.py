@@ -109,7 +109,7 @@ def test_internal_topics_hold_what_connect_writes(broker: Broker, kafka_topic: s
     offsets = _records(broker, settings["offset.storage.topic"])
     assert offsets[-1] == ('["n",{"counter":0}]', {"next": 100})
     statuses = _records(broker, settings["status.storage.topic"])
-    worker_id = {"worker_id": "127.0.0.1:8083", "generation": 0, "version": "1.2.3"}
+    worker_id = {"worker_id": "127.0.0.1:8083", "generation": 1, "version": "1.2.3"}
     assert ("status-connector-n", {"state": "RUNNING", "trace": None, **worker_id}) in statuses
     assert ("status-task-n-0", {"state": "RUNNING", "trace": None, **worker_id}) in statuses
     topic_key = f"status-topic-{kafka_topic}:connector-n"

@@ -6,6 +6,7 @@ import pytest
 
 from connect.herder.actions import (
     Action,
+    AskRestart,
     KillTask,
     MakeTaskConfigs,
     PauseTask,
@@ -18,7 +19,7 @@ from connect.herder.actions import (
     WriteTaskConfigs,
 )
 from connect.herder.backoff import RestartPolicy
-from connect.herder.herder import Herder
+from connect.herder.herder import ALONE, Herder
 from connect.herder.states import State, TaskId
 
 CONFIG = {"connector.class": "C"}
@@ -32,6 +33,7 @@ class Bench:
 
     def __init__(self, policy: RestartPolicy = POLICY) -> None:
         self.herder = Herder(lambda _: policy, STOP_MS)
+        self.herder.on_part(ALONE)
         self.now = 0
 
     def deploy(self, config: dict[str, str] | None = None) -> list[Action]:
@@ -319,7 +321,9 @@ def test_values_that_run_out_restart_the_connector_and_its_tasks() -> None:
     bench.herder.on_task_running(TASK, 0)
     bench.decide()
     assert bench.herder.next_wakeup_ms() == 1_000
-    restarting, stop, asked = bench.wake()
+    assert bench.wake() == [AskRestart("a")]
+    bench.herder.on_config_record("restart-connector-a", {"include-tasks": True, "only-failed": False})
+    restarting, stop, asked = bench.decide()
     assert (restarting, stop) == (ShowTask(TASK, Status(State.RESTARTING)), StopTask(TASK))
     bench.herder.on_task_exited(TASK, None, bench.now)
     assert bench.decide() == [StartTask(TASK, {"t": "0"}, paused=False)]
@@ -348,4 +352,4 @@ def test_a_paused_connector_reloads_when_it_goes_on() -> None:
     bench.now = 1_000
     assert bench.herder.next_wakeup_ms() is None
     assert bench.decide() == []
-    assert StopTask(TASK) in bench.target("STARTED")
+    assert AskRestart("a") in bench.target("STARTED")

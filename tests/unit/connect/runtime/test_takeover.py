@@ -265,7 +265,7 @@ def test_a_short_secret_is_hidden_where_it_is_a_word() -> None:
 def test_the_workers_settings() -> None:
     worker, findings = check_worker({
         "bootstrap.servers": "127.0.0.1:1", "exactly.once.source.support": "enabled", "group.id": "g",
-        "session.timeout.ms": "1", "offset.flush.intervall.ms": "1", "plugin.discovery": "only_scan",
+        "inter.worker.key.size": "1", "offset.flush.intervall.ms": "1", "plugin.discovery": "only_scan",
         "producer.ssl.keystore.type": "JKS", "ssl.key.password": "${file:/f:k}",
     })  # fmt: skip
     assert worker is not None
@@ -275,7 +275,7 @@ def test_the_workers_settings() -> None:
     assert errors == {
         "exactly.once.source.support", "producer.*", "ssl.key.password",
     }  # fmt: skip
-    assert set(warnings) == {"session.timeout.ms", "offset.flush.intervall.ms", "plugin.discovery"}
+    assert set(warnings) == {"inter.worker.key.size", "offset.flush.intervall.ms", "plugin.discovery"}
     assert 'did you mean "offset.flush.interval.ms"' in warnings["offset.flush.intervall.ms"]
 
 
