@@ -17,6 +17,7 @@ from connect.api.connectors import (
     SourceConnector,
     SourceTask,
     SourceTaskContext,
+    TransactionContext,
 )
 from connect.api.errors import ConfigError, ConnectError, DataError, RetriableError, SchemaBuilderError
 from connect.api.metrics import TaskMetrics
@@ -68,6 +69,7 @@ __all__ = [
     "TaskMetrics",
     "TimestampType",
     "TopicPartition",
+    "TransactionContext",
     "Transform",
     "Width",
     "setting",

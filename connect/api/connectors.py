@@ -54,9 +54,33 @@ class SourceConnector(Connector[C]):
         """
         return False
 
+    def exactly_once_support(self, config: C) -> bool | None:
+        """Whether each record comes exactly once with this config, given that records and their offsets are
+        written in one transaction (KIP-618): the source goes on behind the stored offset, and nothing else is
+        remembered outside. None: it does not say, and `exactly.once.support=required` is refused."""
+        return None
+
+    def can_define_transaction_boundaries(self, config: C) -> bool:
+        """Whether the tasks end their transactions themselves where `transaction.boundary=connector`."""
+        return False
+
 
 class SinkConnector(Connector[C]):
     """A connector whose tasks write to the outside."""
+
+
+class TransactionContext(Protocol):
+    """Where a source task's transactions end (KIP-618). Asked for in `poll`, about the records that this call
+    returns; raises `ConnectError` for a record, or a batch, that is to be both committed and aborted."""
+
+    def commit(self, record: SourceRecord | None = None) -> None:
+        """End the transaction behind this record, or, without one, behind the last one of the batch."""
+        ...
+
+    def abort(self, record: SourceRecord | None = None) -> None:
+        """The same, but nobody who reads `read_committed` sees the records of this transaction. Their offsets
+        are stored all the same, so that they are not handed out again."""
+        ...
 
 
 class SourceTaskContext(Protocol):
@@ -84,6 +108,12 @@ class SourceTaskContext(Protocol):
 
     def offset(self, source_partition: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The stored offset of a source partition, as of the start of the task."""
+        ...
+
+    @property
+    def transactions(self) -> TransactionContext | None:
+        """Only where the connector's config has `transaction.boundary=connector`, and the worker delivers
+        exactly once."""
         ...
 
     def advance(self, source_partition: Mapping[str, Any], source_offset: Mapping[str, Any]) -> None:

@@ -1,8 +1,9 @@
 """What the config topic says: a fold over its records, in their order.
 
 Keys and values are Kafka Connect's (`KafkaConfigBackingStore`): `connector-NAME`, `task-NAME-N`,
-`commit-NAME`, `target-state-NAME`, `restart-connector-NAME`. Task configs count from the moment that their
-commit record arrives, so that a crash while they are written leaves the former set in force.
+`commit-NAME`, `tasks-fencing-NAME`, `target-state-NAME`, `restart-connector-NAME`. Task configs count from
+the moment that their commit record arrives, so that a crash while they are written leaves the former set in
+force.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ TASK_PREFIX = "task-"
 COMMIT_PREFIX = "commit-"
 TARGET_STATE_PREFIX = "target-state-"
 RESTART_PREFIX = "restart-connector-"
+FENCING_PREFIX = "tasks-fencing-"
 LOGGER_PREFIX = "logger-cluster-"  # tells workers, not the herder
 
 
@@ -41,6 +43,13 @@ class TasksChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class TasksFenced:
+    """The producers of all former tasks of a connector are fenced (KIP-618)."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class TargetChanged:
     name: str
 
@@ -54,7 +63,7 @@ class RestartRequested:
     only_failed: bool
 
 
-Change = ConfigChanged | ConnectorRemoved | TasksChanged | TargetChanged | RestartRequested
+Change = ConfigChanged | ConnectorRemoved | TasksChanged | TasksFenced | TargetChanged | RestartRequested
 
 
 @dataclass(slots=True)
@@ -64,6 +73,12 @@ class ConfigState:
     connectors: dict[str, dict[str, str | None]] = field(default_factory=dict)
     targets: dict[str, TargetState] = field(default_factory=dict)
     tasks: dict[str, list[dict[str, str | None]]] = field(default_factory=dict)
+    # KIP-618: how many tasks may have had transactional producers since the last fencing. It outlives the
+    # connector: one of the same name has their transactional ids.
+    fenced_tasks: dict[str, int] = field(default_factory=dict)
+    # Connectors whose task configs are newer than that record. Exactly-once tasks do not start before it.
+    to_fence: set[str] = field(default_factory=set)
+    generations: dict[str, int] = field(default_factory=dict)  # counts sets of task configs
     _uncommitted: dict[str, dict[int, dict[str, str | None]]] = field(default_factory=dict)
 
     def target(self, name: str) -> TargetState:
@@ -94,6 +109,8 @@ class ConfigState:
             return self._apply_connector(key.removeprefix(CONNECTOR_PREFIX), value)
         if key.startswith(COMMIT_PREFIX):
             return self._apply_commit(key.removeprefix(COMMIT_PREFIX), value)
+        if key.startswith(FENCING_PREFIX):
+            return self._apply_fencing(key.removeprefix(FENCING_PREFIX), value)
         if key.startswith(TASK_PREFIX):
             self._apply_task(key.removeprefix(TASK_PREFIX), value)
         return None
@@ -126,7 +143,17 @@ class ConfigState:
             # Compaction took part of an older set away: none of it counts, the herder makes a new one.
             tasks = []
         self.tasks[name] = tasks
+        self.to_fence.add(name)
+        self.generations[name] = self.generations.get(name, 0) + 1
         return TasksChanged(name)
+
+    def _apply_fencing(self, name: str, value: Any) -> Change | None:
+        count = value.get("task-count") if isinstance(value, Mapping) else None
+        if not isinstance(count, int):
+            return None
+        self.fenced_tasks[name] = count
+        self.to_fence.discard(name)
+        return TasksFenced(name)
 
     def _apply_target(self, name: str, value: Any) -> Change | None:
         if value is None:

@@ -158,6 +158,11 @@ class Herder:
         """Whether a task of a connector may still be running anywhere; the leader knows."""
         return bool(self.tasks_of(name)) or any(task.connector == name for task in self._part.elsewhere)
 
+    def wants(self, task_id: TaskId) -> bool:
+        """Whether this worker is to run it, as it is."""
+        task = self._tasks.get(task_id)
+        return task is not None and dict(self._desired()).get(task_id) == task.config
+
     # Events
 
     def on_joining(self) -> None:

@@ -170,7 +170,8 @@ class WorkerConfig(TaskConfig):
     exactly_once_source_support: str = setting(
         "exactly.once.source.support", default="disabled", importance=Importance.HIGH,
         check=one_of("disabled", "preparing", "enabled", ignore_case=True),
-        doc="Exactly-once delivery of source connectors.",
+        doc="Whether source tasks write records and offsets in one transaction: disabled, preparing or "
+        "enabled. In a running cluster, set all workers to preparing first, one by one, then to enabled.",
     )  # fmt: skip
     plugin_timeout_ms: int = setting(
         "millstream.plugin.timeout.ms", default=30_000, kind=Kind.LONG, at_least=1, importance=Importance.LOW,
@@ -193,12 +194,21 @@ class WorkerConfig(TaskConfig):
                 f"Invalid value {self.heartbeat_interval_ms} for configuration heartbeat.interval.ms: must "
                 f"be less than session.timeout.ms ({self.session_timeout_ms}), best a third of it",
             )
-        if self.exactly_once_source_support.lower() != "disabled":
-            yield FieldError(
-                "exactly.once.source.support",
-                f"Invalid value {self.exactly_once_source_support} for configuration "
-                "exactly.once.source.support: only disabled is supported by this version",
-            )
+
+    @property
+    def exactly_once(self) -> bool:
+        """Source tasks write in transactions."""
+        return self.exactly_once_source_support.lower() == "enabled"
+
+    @property
+    def transactional_leader(self) -> bool:
+        """The leader writes the config topic in transactions; already while workers are prepared."""
+        return self.exactly_once_source_support.lower() != "disabled"
+
+    @property
+    def leader_transactional_id(self) -> str:
+        """Of the producer for the config topic (KIP-618)."""
+        return f"connect-cluster-{self.group_id}"
 
     def client(self, kind: str) -> dict[str, str]:
         """The Java-style settings of a `producer`, `consumer` or `admin` client: what all clients share, then

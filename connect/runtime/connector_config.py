@@ -313,11 +313,6 @@ class SourceConnectorConfig(ConnectorConfig):
         ),
     )  # fmt: skip
 
-    def warnings(self) -> Iterable[FieldError]:
-        if self.offsets_storage_topic:
-            why = "offsets.storage.topic has no effect yet: offsets go to the worker's offset topic"
-            yield FieldError("offsets.storage.topic", why)
-
 
 class SinkConnectorConfig(ConnectorConfig):
     """What sinks have besides."""

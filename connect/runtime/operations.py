@@ -14,6 +14,7 @@ from connect.runtime.cluster import Cluster
 from connect.runtime.config import WorkerConfig
 from connect.runtime.definitions import definition_from_json
 from connect.runtime.loggers import Loggers
+from connect.runtime.offset_format import merged
 from connect.runtime.plugin_hosts import PluginFailed, PluginHosts
 from connect.runtime.service import (
     BadRequest,
@@ -244,8 +245,7 @@ class Operations:
                     ({"kafka_topic": topic, "kafka_partition": partition}, {"kafka_offset": offset})
                     for topic, partition, offset in found
                 ]
-            await self._offsets.map.barrier()
-            return self._offsets.offsets(name)
+            return await self._source_offsets(name, config)
 
     async def alter_offsets(self, name: str, offsets: Offsets) -> str:
         async with self._changing(name):
@@ -264,8 +264,8 @@ class Operations:
             if self._catalog.type_of(config.get("connector.class")) == "sink":
                 await self._ask("reset_group_offsets", name, config)
                 return "The offsets for this connector have been reset successfully"
-            await self._offsets.map.barrier()
-            nothing: Offsets = [(partition, None) for partition, _ in self._offsets.offsets(name)]
+            stored = await self._source_offsets(name, config)
+            nothing: Offsets = [(partition, None) for partition, _ in stored]
             return await self._alter_source_offsets(name, config, nothing, "reset")
 
     async def _alter_source_offsets(
@@ -274,11 +274,32 @@ class Operations:
         if any(partition is None for partition, _ in offsets):
             raise ServiceError("Partition objects cannot be null")
         answer = await self._ask("alter_offsets", name, config, offsets=list(offsets))
-        for partition, offset in offsets:
-            await self._offsets.put(name, partition, offset)
+        if self._has_own_clients(config):
+            await self._write_own_offsets(name, config, offsets)
+        else:
+            await self._offsets.put(name, offsets)
         if answer["done"]:
             return f"The offsets for this connector have been {what} successfully"
         return _EXTERNAL_OFFSETS.format(what, what)
+
+    def _has_own_clients(self, config: Mapping[str, Any]) -> bool:
+        """Whether a source's offsets are (also) where the worker does not write them."""
+        return self._worker.exactly_once or bool(config.get("offsets.storage.topic"))
+
+    async def _source_offsets(self, name: str, config: Mapping[str, Any]) -> Offsets:
+        await self._offsets.map.barrier()
+        own = await self._ask("source_offsets", name, config) if self._has_own_clients(config) else ()
+        return merged(self._offsets.offsets(name), own)
+
+    async def _write_own_offsets(self, name: str, config: Mapping[str, Any], offsets: Offsets) -> None:
+        """To the connector's own topic, and to the worker's, where readers look for what is not in there: so
+        what is to be forgotten is forgotten there first."""
+        if self._worker.exactly_once and (tasks := self._herder.config.fenced_tasks.get(name)):
+            await self._ask("fence", name, config, tasks=tasks)
+        await self._offsets.put(name, [pair for pair in offsets if pair[1] is None])
+        answer = await self._ask("write_source_offsets", name, config, offsets=list(offsets))
+        if answer["own"]:
+            await self._offsets.put(name, [pair for pair in offsets if pair[1] is not None])
 
     async def _stopped_config(self, name: str) -> Mapping[str, Any]:
         """The config of a connector that is STOPPED, its tasks too."""

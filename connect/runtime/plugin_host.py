@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from typing import Any, Final, NamedTuple, cast
 
 from connect.api import ConfigError, ConnectError, Connector, Definition, SourceConnector
-from connect.runtime import group_offsets
+from connect.runtime import group_offsets, source_offsets
 from connect.runtime.config import WorkerConfig
 from connect.runtime.config_providers import ConfigResolver
 from connect.runtime.connector_config import ConnectorConfig
@@ -169,4 +169,7 @@ _OPERATIONS: Final[Mapping[str, Callable[[Request], Any]]] = {
     "group_offsets": group_offsets.read,
     "alter_group_offsets": group_offsets.alter,
     "reset_group_offsets": group_offsets.reset,
+    "fence": source_offsets.fence,
+    "source_offsets": source_offsets.read,
+    "write_source_offsets": source_offsets.write,
 }

@@ -6,7 +6,7 @@ per record. What could not be delivered is found by `check` and `flush`, before 
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
@@ -32,8 +32,8 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
 }
 
 
-class RecordProducer(Protocol):
-    """What the source runner and the dead letter queue need."""
+class SourceProducer(Protocol):
+    """What the source runner needs, whatever the delivery."""
 
     @property
     def produce(self) -> Callable[..., None]:
@@ -55,6 +55,10 @@ class RecordProducer(Protocol):
         """Raise `ConnectError` if any record could not be delivered."""
         ...
 
+
+class RecordProducer(SourceProducer, Protocol):
+    """And what shows that records arrived, without transactions."""
+
     def flush(self, seconds: float) -> bool:
         """Wait until everything queued is acknowledged; False if that takes longer. Raises like `check`."""
         ...
@@ -63,11 +67,13 @@ class RecordProducer(Protocol):
 class LibrdkafkaProducer:
     """The first implementation; `settings` are librdkafka's and override the defaults."""
 
+    defaults: ClassVar[Mapping[str, Any]] = _DEFAULTS
+
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._failure: KafkaError | None = None
         self._failed_topic: str | None = None
         self._client = confluent_kafka.Producer(
-            {**_DEFAULTS, **settings, "on_delivery": self._on_delivery, "error_cb": self._on_error},
+            {**self.defaults, **settings, "on_delivery": self._on_delivery, "error_cb": self._on_error},
             logger=_LOG,
         )
         self.produce: Callable[..., None] = self._client.produce

@@ -1,12 +1,10 @@
-"""Runs a source task: poll, transform, convert, produce; then, once acknowledged, commit the offsets."""
+"""Runs a source task: poll, transform, convert, produce; how that becomes durable is its delivery's."""
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-import orjson
 from confluent_kafka import KafkaException
 
 from connect.api import (
@@ -18,14 +16,17 @@ from connect.api import (
     SourceRecord,
     SourceTask,
     TaskMetrics,
+    TransactionContext,
 )
 from connect.runtime.errors import ErrorHandler, Failure, Stage, Tolerated, type_of
 from connect.runtime.metrics import SourceMeter
-from connect.runtime.offset_format import offset_key
+from connect.runtime.offset_format import frozen
 from connect.runtime.plugins import Plugins
-from connect.runtime.producer import Headers, RecordProducer, is_bad_record
+from connect.runtime.producer import Headers, SourceProducer, is_bad_record
+from connect.runtime.source_delivery import Delivery
 from connect.runtime.task_channel import TaskChannel
 from connect.runtime.topic_creation import TopicCreator
+from connect.runtime.transactional_producer import Interrupted
 from connect.transforms.chain import TransformChain
 
 _LOG = logging.getLogger(__name__)
@@ -33,35 +34,31 @@ _HEADER_CACHE_MAX: Final = 1_024
 _POLL_RETRY_S: Final = (0.1, 10.0)
 
 
-@dataclass(frozen=True, slots=True)
-class SourceSettings:
-    """`offsets_topic` is where the offsets go; times are in seconds."""
-
-    offsets_topic: str
-    flush_interval_s: float
-    flush_timeout_s: float
-    stop_timeout_s: float
-
-
 class SourceContext:
     """What the task sees of the runtime."""
 
     def __init__(
-        self, connector_name: str, task_id: int, channel: TaskChannel, offsets: Sequence[tuple[Any, Any]]
+        self,
+        connector_name: str,
+        task_id: int,
+        channel: TaskChannel,
+        offsets: Iterable[tuple[Any, Any]],
+        transactions: TransactionContext | None = None,
     ) -> None:
         self.connector_name = connector_name
         self.task_id = task_id
         self.metrics = TaskMetrics()
+        self.transactions = transactions
         self._channel = channel
         self.advances: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
-        self._offsets = {_frozen(partition): offset for partition, offset in offsets}
+        self._offsets = {frozen(partition): offset for partition, offset in offsets}
 
     @property
     def stopping(self) -> bool:
         return self._channel.stopping
 
     def offset(self, source_partition: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        found: Mapping[str, Any] | None = self._offsets.get(_frozen(source_partition))
+        found: Mapping[str, Any] | None = self._offsets.get(frozen(source_partition))
         return found
 
     def advance(self, source_partition: Mapping[str, Any], source_offset: Mapping[str, Any]) -> None:
@@ -69,10 +66,6 @@ class SourceContext:
 
     def wait(self, seconds: float) -> bool:
         return self._channel.wait(seconds)
-
-
-def _frozen(partition: Mapping[str, Any]) -> bytes:
-    return orjson.dumps(partition, option=orjson.OPT_SORT_KEYS)
 
 
 class SourceRunner:
@@ -83,8 +76,8 @@ class SourceRunner:
         task: SourceTask[Any],
         context: SourceContext,
         channel: TaskChannel,
-        producer: RecordProducer,
-        settings: SourceSettings,
+        producer: SourceProducer,
+        delivery: Delivery,
         *,
         key_converter: Converter,
         value_converter: Converter,
@@ -97,7 +90,7 @@ class SourceRunner:
         self._context = context
         self._channel = channel
         self._producer = producer
-        self._settings = settings
+        self._delivery = delivery
         self._key_converter = key_converter
         self._value_converter = value_converter
         self._header_converter = header_converter
@@ -109,61 +102,48 @@ class SourceRunner:
         )
         self._known_topics: set[str] = set()
         self._header_cache: dict[tuple[str, int], tuple[Sequence[Header], Headers]] = {}
-        # Source partition (as its key in the offsets topic) → the pair; produced, and not committed yet.
-        self._uncommitted: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
 
     def run(self, start: Callable[[], None]) -> None:
         """Until the task should stop; raises what makes it fail. `start` starts the task."""
+        self._delivery.start(self._task.commit, self.meter.committed)
         try:
             start()
             self._channel.send("paused" if self._channel.paused else "running")
             try:
                 self._loop()
+                self._channel.progress.enter("stop")
+                self._delivery.stop()
+            except Interrupted as exc:
+                _LOG.warning("the last records may be sent again: %s", exc)
             except Exception:
-                self._commit_what_is_acknowledged()
+                self._delivery.fail()
                 raise
-            self._channel.progress.enter("stop")
-            if not self._commit(self._settings.stop_timeout_s):
-                _LOG.warning("the last records were not acknowledged in time; they will be sent again")
         finally:
             self._task.stop()
 
     def _loop(self) -> None:
-        progress, paused = self._channel.progress, self._channel.paused
-        next_commit = time.monotonic() + self._settings.flush_interval_s
+        delivery, progress, paused = self._delivery, self._channel.progress, self._channel.paused
         while not self._channel.stopping:
             if self._channel.paused is not paused:
                 paused = self._channel.paused
+                if paused and not delivery.pause():
+                    return
                 self._channel.send("paused" if paused else "running")
             if paused:
                 progress.rest("paused")
-                self._channel.wait_while_paused(max(0.0, next_commit - time.monotonic()))
+                self._channel.wait_while_paused(max(0.0, delivery.next_due_s() - time.monotonic()))
             else:
                 progress.enter("poll")
                 began = time.monotonic()
                 if records := self._poll():
                     self.meter.polled(len(records), began)
                     self._channel.check_lease()
-                    progress.enter("produce")
-                    self._send(records)
+                progress.enter("produce")
+                delivery.deliver(records, self._send)
+                if records:
                     self._channel.keep_pace()
                 self._take_advances()
-            self._producer.check()
-            if time.monotonic() >= next_commit:
-                progress.enter("commit")
-                began = time.monotonic()
-                done = self._commit(self._settings.flush_timeout_s)
-                self.meter.committed(began, done)
-                if not done:
-                    _LOG.warning("records were not acknowledged in time; their offsets are committed later")
-                next_commit = time.monotonic() + self._settings.flush_interval_s
-
-    def _commit_what_is_acknowledged(self) -> None:
-        """After a failure, so that less comes twice; the failure itself is what the user must hear of."""
-        try:
-            self._commit(self._settings.flush_timeout_s)
-        except ConnectError as exc:
-            _LOG.warning("offsets could not be committed after a failure: %s", exc)
+            delivery.tick()
 
     def _poll(self) -> Sequence[SourceRecord]:
         delay_s, longest_s = _POLL_RETRY_S
@@ -179,7 +159,7 @@ class SourceRunner:
                 delay_s = min(delay_s * 2, longest_s)
 
     def _send(self, records: Sequence[SourceRecord]) -> None:
-        produce, transforms = self._producer.produce, self._transforms
+        produce, transforms, note = self._producer.produce, self._transforms, self._delivery.note
         key_bytes, value_bytes = self._key_converter.from_connect, self._value_converter.from_connect
         last_topic = None
         left_out = 0
@@ -216,16 +196,13 @@ class SourceRunner:
         self.meter.records_out += len(records) - left_out
         # In order: one source partition may come as several equal dicts.
         for number in sorted(latest.values()):
-            self._note(records[number].source_partition, records[number].source_offset)
+            note(records[number].source_partition, records[number].source_offset)
 
     def _take_advances(self) -> None:
         """Offsets without records, once the records before them are with the producer."""
         for partition, offset in self._context.advances:
-            self._note(partition, offset)
+            self._delivery.note(partition, offset)
         self._context.advances.clear()
-
-    def _note(self, partition: Mapping[str, Any], offset: Mapping[str, Any]) -> None:
-        self._uncommitted[offset_key(self._context.connector_name, partition)] = partition, offset
 
     def _headers(self, topic: str, headers: Sequence[Header]) -> Headers:
         """The converted headers. A tuple that records share, as they mostly do, is converted once: it is
@@ -299,28 +276,3 @@ class SourceRunner:
             self._known_topics.add(topic)
         if topic not in self._channel.topics:
             self._channel.use_topic(topic)
-
-    def _commit(self, seconds: float) -> bool:
-        """Make the offsets of all that was produced durable; False if the acknowledgements take too long.
-
-        The offsets are produced only after every record before them was acknowledged: a crash in between
-        leads to duplicates, never to a gap.
-        """
-        if not self._uncommitted:
-            return True
-        self._channel.check_lease()
-        deadline = time.monotonic() + seconds
-        if not self._producer.flush(seconds):
-            return False
-        pairs = dict(self._uncommitted)
-        for key, (_, offset) in pairs.items():
-            data = orjson.dumps(offset)
-            self._producer.produce(self._settings.offsets_topic, data, key.encode(), -1)
-        if not self._producer.flush(max(0.1, deadline - time.monotonic())):
-            return False
-        self._uncommitted.clear()
-        try:
-            self._task.commit(list(pairs.values()))
-        except ConnectError as exc:  # the offsets are safe; the source hears of later ones
-            _LOG.warning("the connector could not take note of committed offsets: %s", exc)
-        return True

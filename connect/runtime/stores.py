@@ -1,7 +1,7 @@
 """The three internal topics, each a thin store over a `TopicMap`, with Kafka Connect's keys and values."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -90,9 +90,15 @@ class OffsetStore:
         """The (source partition, source offset) pairs of a connector."""
         return list(self._offsets.get(name, {}).values())
 
-    async def put(self, name: str, partition: Mapping[str, Any], offset: Mapping[str, Any] | None) -> None:
-        """Set one offset; None forgets it."""
-        await self.map.put(self._known_key(name, partition) or offset_key(name, partition), offset)
+    async def put(self, name: str, offsets: Iterable[tuple[Mapping[str, Any], Any]]) -> None:
+        """Set offsets; None forgets one."""
+        for partition, offset in offsets:
+            await self.map.put(self._known_key(name, partition) or offset_key(name, partition), offset)
+
+    def post(self, name: str, offsets: Iterable[tuple[Mapping[str, Any], Any]]) -> None:
+        """Have offsets written soon."""
+        for partition, offset in offsets:
+            self.map.post(self._known_key(name, partition) or offset_key(name, partition), offset)
 
     def _known_key(self, name: str, partition: Mapping[str, Any]) -> str | None:
         """The key under which this partition stands already, whatever the order of its fields there."""

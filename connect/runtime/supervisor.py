@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from connect.api import ConfigError, ConnectError
@@ -149,6 +149,18 @@ class Supervisor:
         if self._worker.topic_tracking_enable and topic not in self._statuses.topics(task.connector):
             self._statuses.add_topic(task, topic, time.time_ns() // 1_000_000)
 
+    def on_offsets(self, task: TaskId, offsets: Sequence[tuple[Any, Any]]) -> None:
+        self._offsets.post(task.connector, offsets)
+
+    async def offsets_after_fencing(self, task: TaskId) -> Sequence[tuple[Any, Any]] | None:
+        # Whoever made a new generation of tasks fenced this one's producer, or did so before it was made:
+        # the config topic says it.
+        await self._configs.map.barrier()
+        if not self._herder.wants(task):
+            return None
+        await self._offsets.map.barrier()
+        return self._offsets.offsets(task.connector)
+
     # The loop
 
     async def _run(self) -> None:
@@ -236,7 +248,7 @@ class Supervisor:
             offsets: list[tuple[Any, Any]] = []
             if self._catalog.type_of(class_name) == "sink":
                 await self._evict_leftovers(action)
-            else:
+            elif not self._worker.exactly_once:  # else the task asks, once its predecessors are fenced
                 # What the task before wrote must have been read.
                 await self._offsets.map.barrier()
                 offsets = self._offsets.offsets(action.task.connector)

@@ -21,7 +21,7 @@ from connect.api import (
     SourceTask,
 )
 from connect.api.java_regex import compile_java
-from connect.runtime.client_overrides import client_settings, sink_client_id
+from connect.runtime.client_overrides import client_settings, sink_client_id, task_client
 from connect.runtime.config import WorkerConfig
 from connect.runtime.config_providers import ConfigResolver
 from connect.runtime.connector_config import ConnectorConfig, SinkConnectorConfig, SourceConnectorConfig
@@ -33,9 +33,9 @@ from connect.runtime.logs import configure_logging
 from connect.runtime.metrics import TaskMeter, Traffic
 from connect.runtime.metrics_about import describe
 from connect.runtime.plugins import PluginKind, Plugins
-from connect.runtime.producer import LibrdkafkaProducer
 from connect.runtime.sink_runner import SinkContext, SinkRunner, SinkSettings
-from connect.runtime.source_runner import SourceContext, SourceRunner, SourceSettings
+from connect.runtime.source_parts import SourceParts
+from connect.runtime.source_runner import SourceContext, SourceRunner
 from connect.runtime.task_channel import TaskChannel
 from connect.runtime.task_config import TaskConfig
 from connect.runtime.topic_creation import TopicCreator, topic_groups
@@ -44,7 +44,6 @@ from connect.transforms.chain import build_chain
 _LOG = logging.getLogger(__name__)
 _QUEUED_KBYTES_MAX = 16_384
 _BATCH_RECORDS_MAX = 500
-_STOP_SHARE = 0.8  # of the graceful timeout, for the last acknowledgements
 
 C = TypeVar("C", bound=ConnectorConfig)
 
@@ -108,22 +107,24 @@ class _Builder:
     def run_source(self, connector: type[Connector[Any]]) -> None:
         common = self._parse(SourceConnectorConfig)
         task = cast(SourceTask[Any], connector.task_class())
-        context = SourceContext(self._connector, self._task_id, self._channel, self._offsets)
-        settings = SourceSettings(
-            self._worker.offset_topic,
-            self._worker.offset_flush_interval_ms / 1000,
-            self._worker.offset_flush_timeout_ms / 1000,
-            self._worker.task_shutdown_timeout_ms / 1000 * _STOP_SHARE,
-        )
         traffic = Traffic()
-        producer = LibrdkafkaProducer({**self._client("producer"), **traffic.settings})
+        parts = SourceParts(
+            self._channel, self._worker, self._connector, self._task_id, self._config, traffic.settings
+        )
+        made = parts.make(common, self._offsets)
+        if made is None:
+            return  # told to stop
+        context = SourceContext(
+            self._connector, self._task_id, self._channel, made.offsets, made.transactions
+        )
         conversion = self._conversion(common)
         runner = SourceRunner(
-            task, context, self._channel, producer, settings,
+            task, context, self._channel, made.producer, made.delivery,
             **conversion, topic_creator=self._topic_creator(),
         )  # fmt: skip
         self._publish(connector, conversion, runner.meter, traffic)
         config = connector.config_class.parse(self._config)
+        self._channel.progress.enter("start")
         runner.run(lambda: task.start(context, config))
 
     def run_sink(self, connector: type[Connector[Any]]) -> None:
@@ -166,9 +167,7 @@ class _Builder:
         return config_class.parse({**self._config, "name": self._connector})
 
     def _client(self, kind: str, role: str | None = None) -> dict[str, Any]:
-        settings = client_settings(self._worker, kind, self._config).values
-        settings.setdefault("client.id", f"connector-{role or kind}-{self._connector}-{self._task_id}")
-        return settings
+        return task_client(self._worker, kind, self._connector, self._task_id, self._config, role)
 
     def _publish(
         self,

@@ -1,11 +1,17 @@
 """The task's end of its control channel: newline-delimited JSON on a socket, read by a thread of its own.
 
-    worker → task   {"type": "start", …} once, then {"type": "pause" | "resume" | "stop" | "forget_topics"}
-                    and {"type": "lease", "until_ms": …} (see lease.py)
+    worker → task   {"type": "start", …} once, then {"type": "pause" | "resume" | "stop" | "forget_topics"},
+                    {"type": "offsets", "offsets": [[partition, offset], …]} to "fenced",
+                    {"type": "lease", "until_ms": …} (see lease.py)
     task → worker   {"type": "running" | "paused" | "stopped"}, {"type": "failed", "trace": …},
                     {"type": "topic", "topic": …}, {"type": "heartbeat", "stage": …, "stage_ms": …},
                     {"type": "stacks", …}: how to see where it hangs (`StackOffer`),
                     {"type": "metrics", …} once a second (`runtime.metrics`)
+                    {"type": "fenced"}, {"type": "offsets", "offsets": [[partition, offset], …]}
+
+An exactly-once source task says `fenced` when its predecessors cannot write any more: what they stored is
+final only then; it gets it, if it is still wanted. A source task tells the `offsets` that it has written to a
+topic of the connector's own, for the worker's topic.
 
 When the worker's end closes the worker is dead, and when the lease is over it may be: the task ends at once,
 for another worker may start it.
@@ -68,6 +74,7 @@ class TaskChannel:
         self._topics: set[str] = set()
         self._pace: Pace | None = None
         self._lease = Lease(FOREVER)
+        self._offsets: list[tuple[Any, Any]] | None = None
         self.progress = Progress()
         self.metrics: Callable[[], Mapping[str, Any]] | None = None  # asked once a second, by the thread here
 
@@ -152,6 +159,13 @@ class TaskChannel:
             self._wake.wait_for(lambda: self._stopping, seconds)
             return self._stopping
 
+    def offsets_after_fencing(self) -> list[tuple[Any, Any]] | None:
+        """Say that no other process can write any more, wait for the offsets; None: the task should stop."""
+        self.send("fenced")
+        with self._wake:
+            self._wake.wait_for(lambda: self._stopping or self._offsets is not None)
+            return None if self._stopping else self._offsets
+
     def wait_while_paused(self, seconds: float) -> None:
         """Sleep until the time is over, the task should stop, or it is no longer paused."""
         with self._wake:
@@ -198,6 +212,8 @@ class TaskChannel:
                 self._paused = command == "pause"
             elif command == "forget_topics":
                 self._topics = set()
+            elif command == "offsets":
+                self._offsets = message["offsets"]
             self._wake.notify_all()
 
     def _beat(self) -> None:

@@ -4,11 +4,12 @@ import asyncio
 import json
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from connect.api import ConnectError
 from connect.herder.states import TaskId
+from connect.runtime.errors import trace_of
 from connect.runtime.forks import Child, ForkServer
 from connect.runtime.lease import Lease
 from connect.runtime.memory_watch import MemoryWatch
@@ -36,6 +37,13 @@ class TaskEvents(Protocol):
     def on_topic(self, task: TaskId, topic: str) -> None: ...
 
     def on_metrics(self, task: TaskId, metrics: Mapping[str, Any]) -> None: ...
+    def on_offsets(self, task: TaskId, offsets: Sequence[tuple[Any, Any]]) -> None:
+        """Stored in a topic of the connector's own; the worker's own topic is to have them too."""
+        ...
+
+    async def offsets_after_fencing(self, task: TaskId) -> Sequence[tuple[Any, Any]] | None:
+        """What an exactly-once task goes on at; None: it is not wanted any more, and is being stopped."""
+        ...
 
 
 class TaskProcess:
@@ -164,10 +172,24 @@ class TaskProcess:
             self._stacks = StackOffer.of(message)
         elif kind == "metrics":
             self._events.on_metrics(self.task, message)
+        elif kind == "offsets":
+            self._events.on_offsets(self.task, message["offsets"])
+        elif kind == "fenced":
+            self._spawn(self._give_offsets())
         elif kind == "failed":
             self._trace = self._trace or message["trace"]
         elif kind == "heartbeat":
             await self._check_hang(message["stage_ms"] / 1000, message["stage"])
+
+    async def _give_offsets(self) -> None:
+        try:
+            offsets = await self._events.offsets_after_fencing(self.task)
+        except ConnectError as exc:
+            self._trace = trace_of(exc)
+            self._kill_now()
+        else:
+            if offsets is not None:
+                self._tell({"type": "offsets", "offsets": list(offsets)})
 
     # Limits
 

@@ -19,6 +19,7 @@ from connect.api import (
     Kind,
     Plugin,
     SinkConnector,
+    SourceConnector,
     Width,
 )
 from connect.api.config import REQUIRED
@@ -27,6 +28,7 @@ from connect.runtime.config import WorkerConfig
 from connect.runtime.config_providers import ConfigResolver
 from connect.runtime.connector_config import ConnectorConfig, SinkConnectorConfig, SourceConnectorConfig
 from connect.runtime.errors import trace_of
+from connect.runtime.exactly_once_validation import exactly_once_errors, exactly_once_warnings
 from connect.runtime.kafka_clients import librdkafka_settings
 from connect.runtime.plugin_versions import check_version
 from connect.runtime.plugins import PluginEntry, PluginKind, Plugins
@@ -109,6 +111,8 @@ class Validator:
         self._check_chain()
         self._cross_check(common)
         config = self._cross_check(connector.config_class)
+        if issubclass(connector, SourceConnector):
+            self._check_exactly_once(connector, config)
         self._warn_of_unknown(connector.config_class, common)
         if look_outside and config is not None and not self._has_errors():
             self._blame(_look_outside(connector, config))
@@ -280,11 +284,13 @@ class Validator:
             if chain is not None:
                 chain.close()
 
+    def _check_exactly_once(self, connector: type[SourceConnector[Any]], config: Config | None) -> None:
+        common = ("exactly.once.support", "transaction.boundary")
+        if not any(self._rows[name].errors for name in common):
+            self._blame(exactly_once_errors(self._worker, connector(), config, self._config))
+        self._warnings += exactly_once_warnings(self._worker, self._name, self._config)
+
     def _check_clients(self) -> None:
-        if (self._config.get("exactly.once.support") or "").lower() == "required":
-            self._blame([FieldError(
-                "exactly.once.support", "This worker does not have exactly-once source support enabled."
-            )])  # fmt: skip
         group = self._config.get("consumer.override.group.id") or f"connect-{self._name}"
         if group == self._worker.group_id and "topics" in self._rows:
             why = f"Consumer group {group} conflicts with Connect worker group {self._worker.group_id}"

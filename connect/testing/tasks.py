@@ -26,6 +26,7 @@ from connect.api import (
     SourceTask,
     TaskMetrics,
     TopicPartition,
+    TransactionContext,
 )
 
 DEADLINE_S: Final = 30.0
@@ -58,6 +59,10 @@ class SourceRunContext:
     def offset(self, source_partition: Mapping[str, Any]) -> Mapping[str, Any] | None:
         found = self._offsets.get(partition_key(source_partition))
         return found[1] if found is not None else None
+
+    @property
+    def transactions(self) -> TransactionContext | None:
+        return None
 
     def advance(self, source_partition: Mapping[str, Any], source_offset: Mapping[str, Any]) -> None:
         self.advances.append((source_partition, source_offset))

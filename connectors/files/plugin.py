@@ -21,6 +21,10 @@ class FileStreamSourceConnector(SourceConnector[FileStreamSourceConfig]):
         """One task whatever `max_tasks`: a file has one order."""
         return [config.originals]
 
+    def exactly_once_support(self, config: FileStreamSourceConfig) -> bool:
+        """As long as the file is only appended to; standard input has no offsets."""
+        return bool(config.file)
+
     def alter_offsets(
         self,
         config: FileStreamSourceConfig,

@@ -43,6 +43,11 @@ class PostgresConnector(SourceConnector[PostgresSourceConfig]):
                 "database.hostname", f"Error while validating connector config: {str(exc).strip()}"
             )
 
+    def exactly_once_support(self, config: PostgresSourceConfig) -> bool:
+        """A stored offset says which change of which transaction comes next. Only a snapshot that was cut
+        short is taken anew, as Debezium's."""
+        return True
+
     def alter_offsets(
         self,
         config: PostgresSourceConfig,

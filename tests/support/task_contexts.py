@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from connect.api import TaskMetrics, TopicPartition
+from connect.api import TaskMetrics, TopicPartition, TransactionContext
 from connect.testing.tasks import SinkRunContext
 
 
@@ -22,6 +22,10 @@ class SourceContext:
 
     def offset(self, source_partition: Mapping[str, Any]) -> Mapping[str, Any] | None:
         return self.stored
+
+    @property
+    def transactions(self) -> TransactionContext | None:
+        return None
 
     def advance(self, source_partition: Mapping[str, Any], source_offset: Mapping[str, Any]) -> None:
         self.advanced = source_offset

@@ -1,122 +1,13 @@
 """What the source runner does when Kafka is slow or refuses: an offset is never ahead of its records."""
 
-import socket
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from support.source_bench import HERE, OFFSETS, Bench, FakeKafka, offset, record
 
-from connect.api import ConnectError, DataError, Header, RetriableError, SourceRecord, SourceTask
-from connect.converters.header import SimpleHeaderConverter
-from connect.converters.string import StringConverter
-from connect.runtime.connector_config import SourceConnectorConfig
-from connect.runtime.errors import ErrorHandler
-from connect.runtime.source_runner import SourceContext, SourceRunner, SourceSettings
-from connect.runtime.task_channel import TaskChannel
-
-OFFSETS = "offsets"
-HERE = {"file": "a"}
-
-
-class FakeKafka:
-    """A producer whose every step is written down; `fails` may raise at a step."""
-
-    def __init__(self, fails: Callable[[str, Any], None] = lambda step, what: None) -> None:
-        self.steps: list[Any] = []
-        self.sent: list[tuple[Any, ...]] = []
-        self._fails = fails
-        self.acknowledges = True
-
-    def produce(self, topic: str, value: bytes | None, key: bytes | None, partition: int, *rest: Any) -> None:
-        self._fails("produce", value)
-        self.steps.append((topic, key if topic == OFFSETS else value))
-        self.sent.append((topic, value, key, partition, *rest))
-
-    def make_room(self) -> None:
-        self.steps.append("wait")
-
-    def check(self) -> None:
-        self._fails("check", None)
-
-    def flush(self, seconds: float) -> bool:
-        self._fails("flush", None)
-        self.steps.append("flush")
-        return self.acknowledges
-
-
-class ListTask(SourceTask[Any]):
-    """Hands out what it was given, one list a poll; an exception in the list is raised."""
-
-    def __init__(self, polls: Sequence[Sequence[SourceRecord] | Exception], channel: TaskChannel) -> None:
-        self._polls = list(polls)
-        self._channel = channel
-        self.committed: list[Any] = []
-        self.commit_error: Exception | None = None
-        self.stopped = 0
-
-    def start(self, context: Any, config: Any) -> None:
-        raise NotImplementedError
-
-    def poll(self) -> Sequence[SourceRecord]:
-        if not self._polls:
-            self._channel.stop()
-            return ()
-        result = self._polls.pop(0)
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-    def commit(self, offsets: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
-        if self.commit_error is not None:
-            raise self.commit_error
-        self.committed.append(list(offsets))
-
-    def stop(self) -> None:
-        self.stopped += 1
-
-
-class Bench:
-    """A runner around a task; `run` runs it to its end."""
-
-    def __init__(self, *polls: Sequence[SourceRecord] | Exception, kafka: FakeKafka | None = None,
-                 flush_interval_s: float = 3600, **properties: str) -> None:  # fmt: skip
-        self._sockets = socket.socketpair()
-        channel = TaskChannel(self._sockets[0])
-        self.channel = channel
-        self.kafka = kafka or FakeKafka()
-        self.task = ListTask(polls, channel)
-        named = {name.replace("_", "."): value for name, value in properties.items()}
-        config = SourceConnectorConfig.parse({"name": "n", "connector.class": "c", **named})
-        converters = StringConverter(), StringConverter()
-        for converter, is_key in zip(converters, (True, False), strict=True):
-            converter.configure({}, is_key)
-        header_converter = SimpleHeaderConverter()
-        header_converter.configure({})
-        self.context = SourceContext("n", 0, channel, [])
-        self._runner = SourceRunner(
-            self.task, self.context, channel, self.kafka,
-            SourceSettings(OFFSETS, flush_interval_s, 1, 1),
-            key_converter=converters[0], value_converter=converters[1], header_converter=header_converter,
-            transforms=None, errors=ErrorHandler(config, channel.wait, time.monotonic), topic_creator=None,
-        )  # fmt: skip
-
-    def run(self) -> list[Any]:
-        try:
-            self._runner.run(lambda: None)
-        finally:
-            for end in self._sockets:
-                end.close()
-        return self.kafka.steps
-
-
-def record(value: Any, position: int, source: Mapping[str, Any] = HERE, **more: Any) -> SourceRecord:
-    return SourceRecord(source, {"position": position}, "t", value, **more)
-
-
-def offset(partition: str) -> tuple[str, bytes]:
-    return OFFSETS, f'["n",{partition}]'.encode()
+from connect.api import ConnectError, DataError, Header, RetriableError, SourceRecord
 
 
 def test_offsets_follow_the_acknowledgements() -> None:

@@ -86,7 +86,7 @@ def test_target_states_tombstones_and_statuses_are_those_of_the_last_records() -
         ("connect-configs", "session-key", {"key": "k", "algorithm": "HmacSHA256", "creation-timestamp": 1}),
         ("connect-configs", "logger-cluster-root", {"level": "DEBUG"}),
         ("connect-configs", "restart-connector-c", {"include-tasks": True, "only-failed": False}),
-        ("connect-configs", "tasks-fencing-c", {"tasks": 1}),
+        ("connect-configs", "tasks-fencing-c", {"task-count": 1}),
         ("connect-status", "status-connector-c", {"state": "RUNNING"}),
         ("connect-status", "status-task-c-0", {"state": "FAILED"}),
         ("connect-offsets", '["c",{"filename":"in.txt"}]', {"position": 1}),
