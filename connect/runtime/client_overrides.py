@@ -37,20 +37,19 @@ def sink_client_id(connector: str, task: int) -> str:
 
 def refused_overrides(worker: WorkerConfig, kind: str, config: Mapping[str, str | None]) -> list[str]:
     """The names of the overrides that `connector.client.config.override.policy` does not allow."""
-    policy = worker.override_policy
+    policy = worker.policy
     if policy == "All":
         return []
     allowed: frozenset[str] = _PRINCIPAL if policy == "Principal" else frozenset()
     if policy == "Allowlist":
-        listed = worker.originals.get("connector.client.config.override.allowlist", "")
-        allowed = frozenset(name.strip() for name in listed.split(","))
+        allowed = frozenset(worker.override_allowlist)
     return [name for name in overrides(kind, config) if name not in allowed]
 
 
 def override_refusal(worker: WorkerConfig, name: str) -> str:
     """Connect's sentence for it."""
     return (
-        f"The '{worker.override_policy}' policy does not allow '{name}' to be overridden in the connector "
+        f"The '{worker.policy}' policy does not allow '{name}' to be overridden in the connector "
         "configuration."
     )
 

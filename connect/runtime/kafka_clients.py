@@ -33,7 +33,7 @@ _SAME: Final = frozenset({
     "transaction.timeout.ms", "request.timeout.ms", "auto.offset.reset", "fetch.min.bytes",
     "fetch.max.bytes", "max.partition.fetch.bytes", "group.id", "group.instance.id", "group.protocol",
     "group.remote.assignor", "heartbeat.interval.ms", "session.timeout.ms", "max.poll.interval.ms",
-    "isolation.level", "check.crcs", "metadata.max.age.ms", "connections.max.idle.ms",
+    "client.dns.lookup", "isolation.level", "check.crcs", "metadata.max.age.ms", "connections.max.idle.ms",
     "reconnect.backoff.ms", "reconnect.backoff.max.ms", "socket.connection.setup.timeout.ms",
     "allow.auto.create.topics", "sasl.mechanism", "sasl.kerberos.service.name", "sasl.oauthbearer.scope",
     "sasl.oauthbearer.token.endpoint.url", "ssl.cipher.suites", "ssl.endpoint.identification.algorithm",
@@ -49,7 +49,7 @@ _MEANINGLESS: Final = frozenset({
     "key.serializer", "value.serializer", "key.deserializer", "value.deserializer", "metric.reporters",
     "metrics.num.samples", "metrics.sample.window.ms", "metrics.recording.level", "interceptor.classes",
     "auto.include.jmx.reporter", "enable.metrics.push", "max.block.ms", "metadata.max.idle.ms",
-    "metadata.recovery.strategy", "metadata.recovery.rebootstrap.trigger.ms", "client.dns.lookup",
+    "metadata.recovery.strategy", "metadata.recovery.rebootstrap.trigger.ms",
     "socket.connection.setup.timeout.max.ms", "ssl.protocol", "ssl.enabled.protocols", "ssl.provider",
     "ssl.keymanager.algorithm", "ssl.trustmanager.algorithm", "ssl.secure.random.implementation",
     "ssl.engine.factory.class", "exclude.internal.topics", "default.api.timeout.ms", "enable.auto.commit",
@@ -60,6 +60,13 @@ _ASSIGNORS: Final = {
     "org.apache.kafka.clients.consumer.RangeAssignor": "range",
     "org.apache.kafka.clients.consumer.RoundRobinAssignor": "roundrobin",
     "org.apache.kafka.clients.consumer.CooperativeStickyAssignor": "cooperative-sticky",
+}
+# Java name → aiokafka's, whole numbers all of them.
+_AIOKAFKA_NUMBERS: Final = {
+    "connections.max.idle.ms": "connections_max_idle_ms",
+    "metadata.max.age.ms": "metadata_max_age_ms",
+    "request.timeout.ms": "request_timeout_ms",
+    "retry.backoff.ms": "retry_backoff_ms",
 }
 _JAAS_FIELDS: Final = {"username": "sasl.username", "password": "sasl.password"}
 _JAAS_PAIR: Final = re.compile(r'(\w+)\s*=\s*"((?:[^"\\]|\\.)*)"')
@@ -145,6 +152,7 @@ def aiokafka_settings(java: Mapping[str, str]) -> dict[str, Any]:
     settings["security_protocol"] = protocol
     if "client.id" in values:
         settings["client_id"] = values["client.id"]
+    settings |= {ours: int(values[name]) for name, ours in _AIOKAFKA_NUMBERS.items() if name in values}
     if protocol.startswith("SASL"):
         settings["sasl_mechanism"] = values.get("sasl.mechanism", "PLAIN")
         settings["sasl_plain_username"] = values.get("sasl.username")
