@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from connect.api import ConfigError
 from connect.runtime.config import WorkerConfig
-from connect.runtime.kafka_clients import ClientSettings, librdkafka_settings, unknown_settings
+from connect.runtime.kafka_clients import ClientSettings, librdkafka_settings
 
 _LOG = logging.getLogger(__name__)
 # The broker aborts a transaction that is open for longer.
@@ -84,12 +84,10 @@ def ignored_overrides(
 
 
 def client_settings(worker: WorkerConfig, kind: str, config: Mapping[str, str | None]) -> ClientSettings:
-    """librdkafka's settings for a connector's client of this kind; unknown names are logged."""
+    """librdkafka's settings for a connector's client of this kind; what has no effect is logged."""
     if refused := refused_overrides(worker, kind, config):
         raise ConfigError(override_refusal(worker, refused[0]))
     java = {**worker.client(kind), **overrides(kind, config)}
-    if unknown := unknown_settings(java):
-        _LOG.info("%s settings passed on as they are: %s", kind, ", ".join(unknown))
     settings = librdkafka_settings(java)
     for warning in settings.warnings:
         _LOG.warning("%s settings: %s", kind, warning)
