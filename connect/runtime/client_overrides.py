@@ -83,10 +83,15 @@ def ignored_overrides(
     }
 
 
-def client_settings(worker: WorkerConfig, kind: str, config: Mapping[str, str | None]) -> ClientSettings:
-    """librdkafka's settings for a connector's client of this kind; what has no effect is logged."""
+def check_overrides(worker: WorkerConfig, kind: str, config: Mapping[str, str | None]) -> None:
+    """Raises `ConfigError` for an override that the policy does not allow."""
     if refused := refused_overrides(worker, kind, config):
         raise ConfigError(override_refusal(worker, refused[0]))
+
+
+def client_settings(worker: WorkerConfig, kind: str, config: Mapping[str, str | None]) -> ClientSettings:
+    """librdkafka's settings for a connector's client of this kind; what has no effect is logged."""
+    check_overrides(worker, kind, config)
     java = {**worker.client(kind), **overrides(kind, config)}
     settings = librdkafka_settings(java)
     for warning in settings.warnings:
