@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from connect.cli import connectors, logs, plugins, records, takeover, topics
-from connect.cli.failure import Failure
+from connect.cli.failure import USAGE, Failure
 from connect.cli.servers import DATA_DIR, KAFKA_PORT, REST_PORT
 from connect.version import __version__
 
@@ -49,8 +49,15 @@ def up(
         int, typer.Option(min=0, max=65535, help="Port for Kafka clients; 0: any free one.")
     ] = KAFKA_PORT,
     rest_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of the REST API; 0: any free one.")
-    ] = REST_PORT,
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            show_default=False,
+            help=f"Port of the REST API on 127.0.0.1, 0: any free one; without it what --worker-config says "
+            f"in listeners, else {REST_PORT}.",
+        ),
+    ] = None,
     broker_config: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="Broker settings, .properties as Kafka's."),
@@ -65,6 +72,8 @@ def up(
     ] = None,
 ) -> None:
     """Start broker and worker, and keep both running until Ctrl-C."""
+    if rest_port is None and not (worker_config and _names_listeners(worker_config)):
+        rest_port = REST_PORT
     options = {
         "data_dir": str(data_dir),
         "kafka_port": kafka_port,
@@ -74,6 +83,16 @@ def up(
         "connectors": connectors and str(connectors),
     }
     _become("connect.cli.supervisor", json.dumps(options))
+
+
+def _names_listeners(worker_config: Path) -> bool:
+    from connect.api import ConfigError
+    from connect.runtime.worker_settings import read_properties
+
+    try:
+        return "listeners" in read_properties(worker_config)
+    except ConfigError as exc:
+        raise Failure(str(exc), USAGE) from None
 
 
 def _become(module: str, *arguments: str) -> NoReturn:

@@ -29,17 +29,17 @@ Url = Annotated[
 
 
 def bootstrap_servers(given: str | None) -> str:
-    return given or f"127.0.0.1:{_running('kafka', KAFKA_PORT)}"
+    return given or f"127.0.0.1:{_running('kafka') or KAFKA_PORT}"
 
 
 def worker_url(given: str | None) -> str:
-    return (given or f"http://127.0.0.1:{_running('rest', REST_PORT)}").rstrip("/")
+    running = f"http://127.0.0.1:{_running('rest') or REST_PORT}"
+    return (given or _running("rest_url") or running).rstrip("/")
 
 
-def _running(which: str, otherwise: int) -> int:
-    """The port that a running `millstream up` of this directory told."""
+def _running(which: str) -> str | None:
+    """What a running `millstream up` of this directory told."""
     try:
-        ports = json.loads((DATA_DIR / "ports.json").read_text())
-        return int(ports[which])
+        return str(json.loads((DATA_DIR / "ports.json").read_text())[which])
     except (OSError, ValueError, KeyError, TypeError):
-        return otherwise
+        return None

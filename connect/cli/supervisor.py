@@ -1,8 +1,9 @@
 """`millstream up`: broker and worker as two child processes, kept running until told to stop.
 
 It runs as `python -m connect.cli.supervisor OPTIONS-AS-JSON` and imports little, because it stays as long
-as the other two. Both ports are held from the start: they are known before anybody listens, so broker and
-worker start side by side, and a child that is started again finds its port free.
+as the other two. Its ports are held from the start: they are known before anybody listens, so broker and
+worker start side by side, and a child that is started again finds its port free. Where the worker's file says
+where REST listens, the worker tells us when it does.
 """
 
 import contextlib
@@ -39,11 +40,12 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `millstream up` was told; paths as given, 0 for any free port."""
+    """What `millstream up` was told; paths as given, 0 for any free port. Without `rest_port` the worker's
+    settings say where REST listens."""
 
     data_dir: str
     kafka_port: int
-    rest_port: int
+    rest_port: int | None
     broker_config: str | None = None
     worker_config: str | None = None
     connectors: str | None = None
@@ -122,7 +124,7 @@ class Supervisor:
     """Starts the children, starts again those that die, and stops them in order."""
 
     children: list[Child]
-    announce: Callable[[], None]
+    announce: Callable[[str], None]  # of REST's URL
     wakeup: socket.socket
     ready: int
     ready_for_child: int
@@ -166,14 +168,13 @@ class Supervisor:
         wakeup = self.wakeup.fileno()
         readable, _, _ = select.select([wakeup, self.ready], [], [], timeout)
         if self.ready in readable:
-            os.read(self.ready, 64)
-            self._is_ready()
+            self._is_ready(os.read(self.ready, 1024).decode().strip())
         return set(os.read(wakeup, 64)) if wakeup in readable else set()
 
-    def _is_ready(self) -> None:
+    def _is_ready(self, url: str) -> None:
+        self.announce(url)
         if not self.announced:
             self.announced = True
-            self.announce()
             log("info", "ready", seconds=round(time.monotonic() - self.began_at, 3))
 
     def _died(self, child: Child, code: int) -> int | None:
@@ -221,19 +222,26 @@ class Supervisor:
         return True
 
 
-def _announcement(data_dir: Path, kafka_port: int, rest_port: int) -> Callable[[], None]:
-    def announce() -> None:
+def _announcement(data_dir: Path, kafka_port: int) -> Callable[[str], None]:
+    told = ""
+
+    def announce(url: str) -> None:
+        nonlocal told
+        if url == told:  # the worker was started again
+            return
+        told = url
         ports = data_dir / "ports.json"
         draft = ports.with_suffix(".json.new")
-        draft.write_text(json.dumps({"kafka": kafka_port, "rest": rest_port}) + "\n")
+        rest_port = int(url.rpartition(":")[2])
+        draft.write_text(json.dumps({"kafka": kafka_port, "rest": rest_port, "rest_url": url}) + "\n")
         draft.replace(ports)
-        sys.stdout.write(f"Kafka  {HOST}:{kafka_port}\nREST   http://{HOST}:{rest_port}\n")
+        sys.stdout.write(f"Kafka  {HOST}:{kafka_port}\nREST   {url}\n")
         sys.stdout.flush()
 
     return announce
 
 
-def _commands(options: Options, kafka_port: int, rest_port: int, ready: int) -> list[Child]:
+def _commands(options: Options, kafka_port: int, rest_port: int | None, ready: int) -> list[Child]:
     broker = [
         "broker.app",
         "--data-dir",
@@ -244,7 +252,9 @@ def _commands(options: Options, kafka_port: int, rest_port: int, ready: int) -> 
     if options.broker_config:
         broker += ["--config", options.broker_config]
     worker = ["connect.cli.worker_process", "--bootstrap", f"{HOST}:{kafka_port}"]
-    worker += ["--rest-port", str(rest_port), "--ready-fd", str(ready)]
+    worker += ["--ready-fd", str(ready)]
+    if rest_port is not None:
+        worker += ["--rest-port", str(rest_port)]
     if options.connectors:
         worker += ["--connectors", options.connectors]
     if options.worker_config:
@@ -273,15 +283,17 @@ def main(arguments: str) -> int:
         data_dir = Path(options.data_dir)
         lock = lock_data_dir(data_dir)
         (data_dir / "ports.json").unlink(missing_ok=True)
-        held = [hold_port(options.kafka_port, "--kafka-port"), hold_port(options.rest_port, "--rest-port")]
+        kafka = hold_port(options.kafka_port, "--kafka-port")
+        rest = None if options.rest_port is None else hold_port(options.rest_port, "--rest-port")
     except Refused as exc:
         sys.stderr.write(f"millstream: {exc}\n")
         return USAGE
-    kafka_port, rest_port = (each.getsockname()[1] for each in held)
+    kafka_port = kafka.getsockname()[1]
+    rest_port = None if rest is None else rest.getsockname()[1]
     wakeup = catch_signals()
     ready, ready_for_child = os.pipe()
     children = _commands(options, kafka_port, rest_port, ready_for_child)
-    announce = _announcement(data_dir, kafka_port, rest_port)
+    announce = _announcement(data_dir, kafka_port)
     try:
         return Supervisor(children, announce, wakeup, ready, ready_for_child).run()
     finally:

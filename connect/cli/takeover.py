@@ -1,6 +1,6 @@
 """`millstream takeover`: what of a Java Connect cluster would work here."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +10,7 @@ from connect.cli.failure import FAILED, USAGE, Failure
 from connect.cli.output import Format, Output, show
 
 if TYPE_CHECKING:
+    from connect.runtime.config import WorkerConfig
     from connect.runtime.java_cluster import JavaCluster
     from connect.runtime.takeover import ConnectorReport, Finding
 
@@ -69,16 +70,17 @@ def _check(
     import sys
 
     from connect.api import ConfigError, ConnectError
+    from connect.rest.settings import RestSettings
     from connect.runtime.java_cluster import read_cluster
     from connect.runtime.plugins import Plugins, plugin_directories
     from connect.runtime.takeover import Takeover
     from connect.runtime.takeover_worker import check_worker, check_worker_plugins
 
     logging.disable(logging.CRITICAL)  # whatever goes wrong is in the report
-    worker, findings = check_worker(properties)
+    worker, findings = check_worker(properties, RestSettings.definitions())
     if worker is None:
         raise Failure("; ".join(each.message for each in findings if each.level == "error"), USAGE)
-    findings += _of_rest(worker.originals)
+    findings += _of_rest(worker)
     directories = plugin_directories(worker.plugin_path)
     sys.path += directories
     plugins = Plugins.discover(directories)
@@ -93,18 +95,27 @@ def _check(
     return findings, Takeover(worker, plugins, cluster, look_outside=look_outside).reports()
 
 
-def _of_rest(properties: Mapping[str, str]) -> Iterable["Finding"]:
+def _of_rest(worker: "WorkerConfig") -> Iterable["Finding"]:
     """What keeps REST from being served as the file says: users, certificates."""
     from connect.api import ConfigError
     from connect.rest.basic_auth import credentials
     from connect.rest.settings import RestSettings
     from connect.rest.tls import server_context
+    from connect.runtime.addresses import advertised_url
     from connect.runtime.takeover import Finding, Level
 
+    properties = worker.originals
+    settings, errors = RestSettings.examine(properties)
+    yield from (Finding(Level.ERROR, error.name, error.message) for error in errors)
     try:
-        credentials(RestSettings.parse(properties))
+        if settings is not None:
+            credentials(settings)
     except ConfigError as exc:
         yield Finding(Level.ERROR, "rest.extension.classes", str(exc))
+    try:
+        advertised_url(worker)
+    except ConfigError as exc:
+        yield Finding(Level.ERROR, "rest.advertised.listener", str(exc))
     for setting in ("listeners", "admin.listeners"):
         if "https:" not in properties.get(setting, "").lower():
             continue

@@ -22,10 +22,11 @@ from connect.cli.listeners import Listener, bind
 from connect.rest.app import create_admin_app, create_app
 from connect.rest.settings import RestSettings
 from connect.runtime.config import WorkerConfig
+from connect.runtime.idle_settings import IdleSettings
 from connect.runtime.logs import configure_logging
 from connect.runtime.secret_names import hide
 from connect.runtime.worker import Worker
-from connect.runtime.worker_settings import read_properties, resolved
+from connect.runtime.worker_settings import doubts, read_properties, resolved
 
 # How long open requests may take once the worker is told to stop.
 REST_STOP_SECONDS = 1
@@ -82,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--connectors", type=Path, metavar="DIR", help="connector JSON files to keep applied")
     parser.add_argument("--port-file", type=Path, metavar="FILE", help="write the REST port there when ready")
     parser.add_argument(
-        "--ready-fd", type=int, metavar="FD", help="write a line to this descriptor when ready"
+        "--ready-fd", type=int, metavar="FD", help="write REST's URL to this descriptor when ready"
     )
     return parser
 
@@ -128,6 +129,7 @@ class _Process:
 
     def __init__(self, properties: dict[str, str], options: argparse.Namespace) -> None:
         settings = WorkerConfig.parse(properties)
+        IdleSettings.parse(properties)
         configure_logging(settings.log_level)
         self._options = options
         self._bootstrap = settings.bootstrap_servers
@@ -141,8 +143,8 @@ class _Process:
         if self._admin:
             admin_app = create_admin_app(self._worker, rest)
             self._servers += _servers(admin_app, self._admin, properties, "admin.listeners")
-        for name in WorkerConfig.unknown(properties):
-            log.warning("unknown worker setting", setting=name)
+        for name, why in doubts(properties, RestSettings.definitions()):
+            log.warning("worker setting", setting=name, why=why)
 
     async def run(self) -> int:
         """Until SIGTERM or SIGINT; the exit code."""
@@ -192,7 +194,7 @@ class _Process:
             draft.write_text(f"{self._listeners[0].port}\n")
             draft.replace(file)
         if self._options.ready_fd is not None:
-            os.write(self._options.ready_fd, b"ready\n")
+            os.write(self._options.ready_fd, f"{self._listeners[0].url}\n".encode())
 
 
 def _servers(

@@ -8,7 +8,7 @@ from connect.herder.states import State, TaskId
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A state to be shown, and why it failed."""
+    """A state to be shown, and why it failed; if it is RUNNING, why it makes no headway."""
 
     state: State
     trace: str | None = None

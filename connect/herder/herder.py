@@ -282,6 +282,14 @@ class Herder:
             task.become(Phase.RUNNING)
             task.running_since_ms = now_ms
             self._show_task(task, Status(State.RUNNING))
+        elif task is not None and task.phase is Phase.RUNNING:  # what it retried has worked
+            self._show_task(task, Status(State.RUNNING))
+
+    def on_task_retrying(self, task_id: TaskId, trace: str) -> None:
+        """A call that may work later is tried again for as long as it takes; `trace` says why."""
+        task = self._tasks.get(task_id)
+        if task is not None and task.phase is Phase.RUNNING:
+            self._show_task(task, Status(State.RUNNING, trace))
 
     def on_task_paused(self, task_id: TaskId) -> None:
         task = self._tasks.get(task_id)

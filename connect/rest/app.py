@@ -1,5 +1,6 @@
 """The REST API as an ASGI application."""
 
+import re
 from collections.abc import Sequence
 
 from fastapi import APIRouter, FastAPI
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from connect.rest import connectors, loggers, metrics, plugins
 from connect.rest.basic_auth import BasicAuth, credentials
 from connect.rest.errors import add_error_handlers
+from connect.rest.header_rules import AddHeaders, header_rules
 from connect.rest.masking import Masking
 from connect.rest.middleware import LimitBodies, RefuseWhileStarting, RouteByRawPath
 from connect.rest.parameters import JSON_ANSWER, Service
@@ -62,6 +64,7 @@ def _app(service: ConnectService, settings: RestSettings, routers: Sequence[APIR
         redoc_url=None,
         redirect_slashes=False,
         middleware=[
+            *_headers(settings),
             *_cors(settings),
             *_basic_auth(settings),
             Middleware(RouteByRawPath),
@@ -83,16 +86,25 @@ def _basic_auth(settings: RestSettings) -> list[Middleware]:
     return [] if passwords is None else [Middleware(BasicAuth, passwords=passwords)]
 
 
+def _headers(settings: RestSettings) -> list[Middleware]:
+    rules = header_rules(settings.response_headers)
+    return [Middleware(AddHeaders, rules=rules)] if rules else []
+
+
 def _cors(settings: RestSettings) -> list[Middleware]:
-    origin = settings.access_control_allow_origin
-    if not origin:
+    origins = [part.strip() for part in settings.access_control_allow_origin.split(",") if part.strip()]
+    if not origins:
         return []
     methods = [m.strip() for m in settings.access_control_allow_methods.split(",") if m.strip()]
+    patterns = [
+        re.escape(origin).replace(r"\*", ".*") for origin in origins if "*" in origin and origin != "*"
+    ]
     return [
         Middleware(
             CORSMiddleware,
-            allow_origins=[origin],
+            allow_origins=origins,
+            allow_origin_regex="|".join(patterns) or None,
             allow_methods=methods or ["GET", "POST", "HEAD"],
-            allow_headers=["content-type", "authorization"],
+            allow_headers=["content-type", "authorization", "origin", "x-requested-with"],
         )
     ]

@@ -1,6 +1,7 @@
 """The worker settings that the REST layer reads."""
 
 from connect.api import Config, Importance, setting
+from connect.rest.header_rules import check_header_rules
 
 
 class RestSettings(Config):
@@ -25,11 +26,20 @@ class RestSettings(Config):
         doc="Properties file with a line user=password for each user of REST; unset: anybody may call, "
         "unless rest.extension.classes asks for basic auth.",
     )
+    response_headers: str = setting(
+        "response.http.headers.config",
+        default="",
+        importance=Importance.LOW,
+        check=check_header_rules,
+        doc="Headers for every answer: rules `[set|add|setDate|addDate] [name]:[value]`, separated by "
+        "commas, in double quotes where there is a comma inside.",
+    )
     access_control_allow_origin: str = setting(
         "access.control.allow.origin",
         default="",
         importance=Importance.LOW,
-        doc="Origin whose pages may call this API from a browser, or * for any; empty: none (CORS).",
+        doc="Origins whose pages may call this API from a browser, separated by commas; * stands for any "
+        "text; empty: none (CORS).",
     )
     access_control_allow_methods: str = setting(
         "access.control.allow.methods",

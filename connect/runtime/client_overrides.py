@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from connect.api import ConfigError
 from connect.runtime.config import WorkerConfig
-from connect.runtime.kafka_clients import ClientSettings, librdkafka_settings, unknown_settings
+from connect.runtime.kafka_clients import ClientSettings, librdkafka_settings
 
 _LOG = logging.getLogger(__name__)
 # The broker aborts a transaction that is open for longer.
@@ -37,20 +37,19 @@ def sink_client_id(connector: str, task: int) -> str:
 
 def refused_overrides(worker: WorkerConfig, kind: str, config: Mapping[str, str | None]) -> list[str]:
     """The names of the overrides that `connector.client.config.override.policy` does not allow."""
-    policy = worker.override_policy
+    policy = worker.policy
     if policy == "All":
         return []
     allowed: frozenset[str] = _PRINCIPAL if policy == "Principal" else frozenset()
     if policy == "Allowlist":
-        listed = worker.originals.get("connector.client.config.override.allowlist", "")
-        allowed = frozenset(name.strip() for name in listed.split(","))
+        allowed = frozenset(worker.override_allowlist)
     return [name for name in overrides(kind, config) if name not in allowed]
 
 
 def override_refusal(worker: WorkerConfig, name: str) -> str:
     """Connect's sentence for it."""
     return (
-        f"The '{worker.override_policy}' policy does not allow '{name}' to be overridden in the connector "
+        f"The '{worker.policy}' policy does not allow '{name}' to be overridden in the connector "
         "configuration."
     )
 
@@ -84,13 +83,16 @@ def ignored_overrides(
     }
 
 
-def client_settings(worker: WorkerConfig, kind: str, config: Mapping[str, str | None]) -> ClientSettings:
-    """librdkafka's settings for a connector's client of this kind; unknown names are logged."""
+def check_overrides(worker: WorkerConfig, kind: str, config: Mapping[str, str | None]) -> None:
+    """Raises `ConfigError` for an override that the policy does not allow."""
     if refused := refused_overrides(worker, kind, config):
         raise ConfigError(override_refusal(worker, refused[0]))
+
+
+def client_settings(worker: WorkerConfig, kind: str, config: Mapping[str, str | None]) -> ClientSettings:
+    """librdkafka's settings for a connector's client of this kind; what has no effect is logged."""
+    check_overrides(worker, kind, config)
     java = {**worker.client(kind), **overrides(kind, config)}
-    if unknown := unknown_settings(java):
-        _LOG.info("%s settings passed on as they are: %s", kind, ", ".join(unknown))
     settings = librdkafka_settings(java)
     for warning in settings.warnings:
         _LOG.warning("%s settings: %s", kind, warning)

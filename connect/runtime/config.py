@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from connect.api import FieldError, Importance, Kind, setting
 from connect.runtime.connector_config import one_of
@@ -10,10 +10,37 @@ from connect.runtime.task_config import TaskConfig
 
 _PASSED_ON: Final = re.compile(
     r"(producer|consumer|admin|sasl|ssl|config\.providers|key\.converter|value\.converter|header\.converter"
-    r"|(config|offset|status)\.storage|millstream|listeners|admin\.listeners|rest|response|access)\..+"
+    r"|(config|offset|status)\.storage|(admin\.)?listeners\.https)\..+"
 )
+# Kafka's class names of the override policies, and their aliases.
+_POLICIES: Final = ("All", "None", "Principal", "Allowlist")
+_POLICY_CLASS: Final = re.compile(
+    r"(?:org\.apache\.kafka\.connect\.connector\.policy\.)?(\w+)ConnectorClientConfigOverridePolicy"
+)
+# Of the worker's own Kafka clients; those of tasks have theirs behind `producer.` and so on.
+_OWN_CLIENT: Final[tuple[str, ...]] = (
+    "connections.max.idle.ms", "metadata.max.age.ms", "request.timeout.ms", "retry.backoff.ms",
+)  # fmt: skip
 _CONVERTER: Final = "org.apache.kafka.connect.json.JsonConverter"
 _HEADER_CONVERTER: Final = "org.apache.kafka.connect.storage.SimpleHeaderConverter"
+
+
+def _policy(text: str) -> str:
+    """Its alias, as far as it is one of Kafka's."""
+    match = _POLICY_CLASS.fullmatch(text)
+    return match[1] if match else text
+
+
+def _check_policy(text: Any) -> str | None:
+    if _policy(text) in _POLICIES:
+        return None
+    return f"only Kafka's own policies are there: {', '.join(_POLICIES)}"
+
+
+def _positive_or_default(value: Any) -> str | None:
+    if value is None or value > 0 or value == -1:
+        return None
+    return "Value must be a positive number, or -1 to use the broker's default"
 
 
 class WorkerConfig(TaskConfig):
@@ -69,6 +96,27 @@ class WorkerConfig(TaskConfig):
         check=one_of("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL", ignore_case=True),
         doc="How to speak to the brokers.",
     )  # fmt: skip
+    client_dns_lookup: str = setting(
+        "client.dns.lookup", default="use_all_dns_ips", importance=Importance.MEDIUM,
+        check=one_of("use_all_dns_ips", "resolve_canonical_bootstrap_servers_only"),
+        doc="Which addresses of a broker's name the clients of tasks try.",
+    )  # fmt: skip
+    connections_max_idle_ms: int = setting(
+        "connections.max.idle.ms", default=540_000, kind=Kind.LONG, importance=Importance.MEDIUM,
+        doc="How long a connection of the worker's own clients is kept without use.",
+    )  # fmt: skip
+    metadata_max_age_ms: int = setting(
+        "metadata.max.age.ms", default=300_000, kind=Kind.LONG, at_least=0, importance=Importance.LOW,
+        doc="How often the worker's own clients ask for the cluster's metadata, at least.",
+    )  # fmt: skip
+    request_timeout_ms: int = setting(
+        "request.timeout.ms", default=40_000, at_least=0, importance=Importance.MEDIUM,
+        doc="How long the worker's own clients wait for an answer.",
+    )  # fmt: skip
+    retry_backoff_ms: int = setting(
+        "retry.backoff.ms", default=100, kind=Kind.LONG, at_least=0, importance=Importance.LOW,
+        doc="How long the worker's own clients wait before they try again.",
+    )  # fmt: skip
     key_converter: str = setting(
         "key.converter", default=_CONVERTER, kind=Kind.CLASS, importance=Importance.HIGH,
         doc="Converter for keys of connectors that name none.",
@@ -103,7 +151,8 @@ class WorkerConfig(TaskConfig):
         doc="Compacted topic of one partition that holds the connectors' configs.",
     )  # fmt: skip
     config_replication: int | None = setting(
-        "config.storage.replication.factor", default=None, kind=Kind.SHORT, importance=Importance.LOW,
+        "config.storage.replication.factor", default=None, kind=Kind.SHORT, check=_positive_or_default,
+        importance=Importance.LOW,
         doc="Replicas of the config topic when it is created; unset: 3, or as many as there are brokers.",
     )  # fmt: skip
     offset_topic: str = setting(
@@ -111,11 +160,12 @@ class WorkerConfig(TaskConfig):
         doc="Compacted topic that holds the source offsets.",
     )  # fmt: skip
     offset_partitions: int = setting(
-        "offset.storage.partitions", default=25, at_least=-1, importance=Importance.LOW,
+        "offset.storage.partitions", default=25, check=_positive_or_default, importance=Importance.LOW,
         doc="Partitions of the offset topic when it is created.",
     )  # fmt: skip
     offset_replication: int | None = setting(
-        "offset.storage.replication.factor", default=None, kind=Kind.SHORT, importance=Importance.LOW,
+        "offset.storage.replication.factor", default=None, kind=Kind.SHORT, check=_positive_or_default,
+        importance=Importance.LOW,
         doc="Replicas of the offset topic when it is created; unset: 3, or as many as there are brokers.",
     )  # fmt: skip
     status_topic: str = setting(
@@ -123,11 +173,12 @@ class WorkerConfig(TaskConfig):
         doc="Compacted topic that holds the states of connectors and tasks.",
     )  # fmt: skip
     status_partitions: int = setting(
-        "status.storage.partitions", default=5, at_least=-1, importance=Importance.LOW,
+        "status.storage.partitions", default=5, check=_positive_or_default, importance=Importance.LOW,
         doc="Partitions of the status topic when it is created.",
     )  # fmt: skip
     status_replication: int | None = setting(
-        "status.storage.replication.factor", default=None, kind=Kind.SHORT, importance=Importance.LOW,
+        "status.storage.replication.factor", default=None, kind=Kind.SHORT, check=_positive_or_default,
+        importance=Importance.LOW,
         doc="Replicas of the status topic when it is created; unset: 3, or as many as there are brokers.",
     )  # fmt: skip
     offset_flush_interval_ms: int = setting(
@@ -152,8 +203,12 @@ class WorkerConfig(TaskConfig):
     )  # fmt: skip
     override_policy: str = setting(
         "connector.client.config.override.policy", default="All", importance=Importance.LOW,
-        check=one_of("All", "None", "Principal", "Allowlist"),
+        check=_check_policy,
         doc="Which client settings a connector may override: All, None, Principal or Allowlist.",
+    )  # fmt: skip
+    override_allowlist: list[str] = setting(
+        "connector.client.config.override.allowlist", default=[], importance=Importance.MEDIUM,
+        doc="The client settings that a connector may override under the policy Allowlist.",
     )  # fmt: skip
     topic_creation_enable: bool = setting(
         "topic.creation.enable", default=True, importance=Importance.LOW,
@@ -210,21 +265,36 @@ class WorkerConfig(TaskConfig):
         """Of the producer for the config topic (KIP-618)."""
         return f"connect-cluster-{self.group_id}"
 
-    def client(self, kind: str) -> dict[str, str]:
-        """The Java-style settings of a `producer`, `consumer` or `admin` client: what all clients share, then
-        the worker's own for that kind."""
+    @property
+    def policy(self) -> str:
+        """The override policy by its alias."""
+        return _policy(self.override_policy)
+
+    def own_client(self) -> dict[str, str]:
+        """The Java-style settings of the worker's own clients, for the group and the internal topics."""
+        named = {name: self.originals[name] for name in _OWN_CLIENT if name in self.originals}
+        base = "-".join(filter(None, (self.group_id, self.client_id)))
+        return {**self._shared(), **named, "client.id": base}
+
+    def _shared(self) -> dict[str, str]:
+        """What all Kafka clients have in common."""
         shared = {
             name: value
             for name, value in self.originals.items()
             if name.startswith(("sasl.", "ssl.")) or name in ("security.protocol", "client.dns.lookup")
         }
+        return {"bootstrap.servers": ",".join(self.bootstrap_servers), **shared}
+
+    def client(self, kind: str) -> dict[str, str]:
+        """The Java-style settings of a `producer`, `consumer` or `admin` client: what all clients share, then
+        the worker's own for that kind."""
         prefix = f"{kind}."
         own = {
             name.removeprefix(prefix): value
             for name, value in self.originals.items()
             if name.startswith(prefix) and not name.startswith("admin.listeners")
         }
-        return {"bootstrap.servers": ",".join(self.bootstrap_servers), **shared, **own}
+        return {**self._shared(), **own}
 
     def topic_settings(self, store: str) -> Mapping[str, str]:
         """Topic configs for an internal topic: `{config,offset,status}.storage.<topic config>`."""

@@ -1,14 +1,17 @@
 """The offsets of a sink: those of its consumer group. Operations of the plugin host."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from connect.api import ConnectError
-from connect.runtime.client_overrides import client_settings, sink_group
+from connect.runtime.client_overrides import check_overrides, client_settings, overrides, sink_group
 from connect.runtime.config import WorkerConfig
+from connect.runtime.kafka_clients import aiokafka_settings
+from connect.runtime.offset_delete import delete_offsets
 
 _TIMEOUT_S: Final = 30.0
 
@@ -37,13 +40,11 @@ def read(request: Mapping[str, Any]) -> list[tuple[str, int, int]]:
 def alter(request: Mapping[str, Any]) -> None:
     """Commit `offsets`, a list of [topic, partition, offset]; offset None forgets that partition's.
 
-    The group must have no members. Without OffsetDelete in the client, forgetting is done by deleting the
-    group and committing what is to stay.
+    The group must have no members. Whatever ends this in the middle, no other offset is touched.
     """
     wanted = {(topic, partition): offset for topic, partition, offset in request["offsets"]}
-    if None in wanted.values():
-        wanted = {(topic, partition): offset for topic, partition, offset in read(request)} | wanted
-        reset(request)
+    if forgotten := [place for place, offset in wanted.items() if offset is None]:
+        _forget(request, forgotten)
     commits = [TopicPartition(*place, offset) for place, offset in wanted.items() if offset is not None]
     if not commits:
         return
@@ -61,6 +62,13 @@ def alter(request: Mapping[str, Any]) -> None:
                 f"Failed to alter consumer group offsets for topic partition {partition.topic}-"
                 f"{partition.partition} of group {group}: {partition.error.str()}"
             )
+
+
+def _forget(request: Mapping[str, Any], places: Iterable[tuple[str, int]]) -> None:
+    worker, config = WorkerConfig.parse(request["worker"]), request["config"]
+    check_overrides(worker, "admin", config)
+    client = aiokafka_settings({**worker.client("admin"), **overrides("admin", config)})
+    asyncio.run(delete_offsets(client, sink_group(request["connector"], config), places))
 
 
 def reset(request: Mapping[str, Any]) -> None:

@@ -163,7 +163,7 @@ async def _read(
     """Everything that is in these partitions now by topic, in the order of each partition."""
     found: dict[str, list[TopicRecord]] = {place.topic: [] for place in places}
     consumer = aiokafka.AIOKafkaConsumer(
-        **aiokafka_settings(worker.client("consumer")),
+        **aiokafka_settings(worker.own_client()),
         group_id=None,
         auto_offset_reset="earliest",
         isolation_level="read_committed",

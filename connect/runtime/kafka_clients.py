@@ -1,7 +1,7 @@
 """Kafka client settings as Java users write them, for librdkafka (tasks) and aiokafka (the worker itself).
 
 Most names are the same in librdkafka; this module holds those that are not, and those without meaning
-here. A name that only librdkafka knows may be used as it is: librdkafka refuses what it does not know.
+here. A name that only librdkafka knows may be used as it is.
 """
 
 import re
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from connect.api import ConfigError
 from connect.api.config import HIDDEN
+from connect.runtime.client_definitions import CLIENTS, client_definitions
 
 # Java name → librdkafka name, where they differ.
 _RENAMED: Final = {
@@ -33,7 +34,7 @@ _SAME: Final = frozenset({
     "transaction.timeout.ms", "request.timeout.ms", "auto.offset.reset", "fetch.min.bytes",
     "fetch.max.bytes", "max.partition.fetch.bytes", "group.id", "group.instance.id", "group.protocol",
     "group.remote.assignor", "heartbeat.interval.ms", "session.timeout.ms", "max.poll.interval.ms",
-    "isolation.level", "check.crcs", "metadata.max.age.ms", "connections.max.idle.ms",
+    "client.dns.lookup", "isolation.level", "check.crcs", "metadata.max.age.ms", "connections.max.idle.ms",
     "reconnect.backoff.ms", "reconnect.backoff.max.ms", "socket.connection.setup.timeout.ms",
     "allow.auto.create.topics", "sasl.mechanism", "sasl.kerberos.service.name", "sasl.oauthbearer.scope",
     "sasl.oauthbearer.token.endpoint.url", "ssl.cipher.suites", "ssl.endpoint.identification.algorithm",
@@ -49,7 +50,7 @@ _MEANINGLESS: Final = frozenset({
     "key.serializer", "value.serializer", "key.deserializer", "value.deserializer", "metric.reporters",
     "metrics.num.samples", "metrics.sample.window.ms", "metrics.recording.level", "interceptor.classes",
     "auto.include.jmx.reporter", "enable.metrics.push", "max.block.ms", "metadata.max.idle.ms",
-    "metadata.recovery.strategy", "metadata.recovery.rebootstrap.trigger.ms", "client.dns.lookup",
+    "metadata.recovery.strategy", "metadata.recovery.rebootstrap.trigger.ms",
     "socket.connection.setup.timeout.max.ms", "ssl.protocol", "ssl.enabled.protocols", "ssl.provider",
     "ssl.keymanager.algorithm", "ssl.trustmanager.algorithm", "ssl.secure.random.implementation",
     "ssl.engine.factory.class", "exclude.internal.topics", "default.api.timeout.ms", "enable.auto.commit",
@@ -61,6 +62,14 @@ _ASSIGNORS: Final = {
     "org.apache.kafka.clients.consumer.RoundRobinAssignor": "roundrobin",
     "org.apache.kafka.clients.consumer.CooperativeStickyAssignor": "cooperative-sticky",
 }
+# Java name → aiokafka's, whole numbers all of them.
+_AIOKAFKA_NUMBERS: Final = {
+    "connections.max.idle.ms": "connections_max_idle_ms",
+    "metadata.max.age.ms": "metadata_max_age_ms",
+    "request.timeout.ms": "request_timeout_ms",
+    "retry.backoff.ms": "retry_backoff_ms",
+}
+_NO_SETTING: Final = "millstream.no.such.setting"
 _JAAS_FIELDS: Final = {"username": "sasl.username", "password": "sasl.password"}
 _JAAS_PAIR: Final = re.compile(r'(\w+)\s*=\s*"((?:[^"\\]|\\.)*)"')
 
@@ -81,15 +90,31 @@ def librdkafka_settings(java: Mapping[str, str]) -> ClientSettings:
     for name, value in java.items():
         if name in _TRANSLATED:
             _translate(settings, name, value)
-        elif name not in _MEANINGLESS:
+        elif name in _SAME or name in _RENAMED:
             settings.values[_RENAMED.get(name, name)] = value
+        elif name not in _MEANINGLESS:
+            _pass_on(settings, name, value)
     return settings
 
 
-def unknown_settings(java: Mapping[str, str]) -> list[str]:
-    """Names that a Java client does not have; librdkafka may."""
-    known = _SAME | _RENAMED.keys() | _TRANSLATED | _MEANINGLESS
-    return [name for name in java if name not in known]
+def _pass_on(settings: ClientSettings, name: str, value: str) -> None:
+    if known_to_librdkafka(name):
+        settings.values[name] = value
+    elif any(name in client_definitions(client) for client in CLIENTS):
+        settings.warnings.append(f"{name} has no effect: librdkafka has no such setting")
+    else:
+        settings.warnings.append(f"{name} is ignored: neither Kafka nor librdkafka has such a setting")
+
+
+def known_to_librdkafka(name: str) -> bool:
+    """Whether it has a setting of that name; it tells only when a client is made, which this one never is."""
+    from confluent_kafka import KafkaException, Producer  # the worker itself needs none of it
+
+    try:
+        Producer({name: "", _NO_SETTING: ""})
+    except KafkaException as exc:
+        return not str(exc.args[0].str()).endswith(f'property: "{name}"')
+    raise AssertionError(f"librdkafka took {_NO_SETTING}")
 
 
 def _translate(settings: ClientSettings, name: str, value: str) -> None:
@@ -145,6 +170,7 @@ def aiokafka_settings(java: Mapping[str, str]) -> dict[str, Any]:
     settings["security_protocol"] = protocol
     if "client.id" in values:
         settings["client_id"] = values["client.id"]
+    settings |= {ours: int(values[name]) for name, ours in _AIOKAFKA_NUMBERS.items() if name in values}
     if protocol.startswith("SASL"):
         settings["sasl_mechanism"] = values.get("sasl.mechanism", "PLAIN")
         settings["sasl_plain_username"] = values.get("sasl.username")

@@ -22,6 +22,7 @@ from connect.runtime.service import (
     Conflict,
     ConnectorInfo,
     ConnectorStatus,
+    Forbidden,
     InstanceStatus,
     NotFound,
     Offsets,
@@ -119,6 +120,8 @@ class Operations:
         return dict(enumerate(tasks))
 
     def active_topics(self, name: str) -> Sequence[str]:
+        if not self._worker.topic_tracking_enable:
+            raise Forbidden("Topic tracking is disabled.")
         return self._statuses.topics(name)
 
     def plugins(self, connectors_only: bool) -> Sequence[PluginInfo]:
@@ -150,6 +153,10 @@ class Operations:
             await self._configs.put_log_level(namespace, level)  # in force once it has been read back
 
     async def reset_active_topics(self, name: str) -> None:
+        if not self._worker.topic_tracking_enable:
+            raise Forbidden("Topic tracking is disabled.")
+        if not self._worker.topic_tracking_allow_reset:
+            raise Forbidden("Topic tracking reset is disabled.")
         self._statuses.forget_topics(name)
         self._supervisor.forget_topics(name)
 

@@ -24,6 +24,12 @@ class BadRequest(ServiceError):
     status = 400
 
 
+class Forbidden(ServiceError):
+    """Switched off by a setting of the worker."""
+
+    status = 403
+
+
 class NotFound(ServiceError):
     status = 404
 

@@ -324,6 +324,7 @@ class SinkRunner:
             except RetriableError as exc:
                 wait_s, self._context.retry_in_s = self._context.retry_in_s or delay_s, None
                 _LOG.warning("put will be tried again in %g s: %s", wait_s, exc)
+                self._channel.tell_retry("put", exc)
                 self._channel.progress.rest("put retry")
                 if not paused:
                     self._pause_assignment()
@@ -336,6 +337,7 @@ class SinkRunner:
                 break
         if records:
             self.meter.put(len(records), began)
+        self._channel.tell_success()
         if paused:
             self._resume_assignment()
         return True

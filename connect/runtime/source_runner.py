@@ -149,14 +149,18 @@ class SourceRunner:
         delay_s, longest_s = _POLL_RETRY_S
         while True:
             try:
-                return self._task.poll()
+                records = self._task.poll()
             except RetriableError as exc:
                 _LOG.warning("poll will be tried again in %g s: %s", delay_s, exc)
+                self._channel.tell_retry("poll", exc)
                 self._channel.progress.rest("poll retry")
                 if self._channel.wait(delay_s):
                     return ()
                 self._channel.progress.enter("poll")
                 delay_s = min(delay_s * 2, longest_s)
+            else:
+                self._channel.tell_success()
+                return records
 
     def _send(self, records: Sequence[SourceRecord]) -> None:
         produce, transforms, note = self._producer.produce, self._transforms, self._delivery.note

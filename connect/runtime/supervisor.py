@@ -22,7 +22,7 @@ from connect.herder.actions import (
     WriteTaskConfigs,
 )
 from connect.herder.herder import Herder
-from connect.herder.states import TaskId
+from connect.herder.states import State, TaskId
 from connect.runtime.catalog import PluginCatalog
 from connect.runtime.client_overrides import overrides, sink_client_id, sink_group
 from connect.runtime.config import WorkerConfig
@@ -145,6 +145,10 @@ class Supervisor:
     def on_metrics(self, task: TaskId, metrics: Mapping[str, Any]) -> None:
         self.metrics.task_told(task, metrics)
 
+    def on_retrying(self, task: TaskId, trace: str) -> None:
+        self._herder.on_task_retrying(task, trace)
+        self.wake()
+
     def on_topic(self, task: TaskId, topic: str) -> None:
         if self._worker.topic_tracking_enable and topic not in self._statuses.topics(task.connector):
             self._statuses.add_topic(task, topic, time.time_ns() // 1_000_000)
@@ -210,7 +214,8 @@ class Supervisor:
 
     def _show_task(self, action: ShowTask) -> None:
         if action.status is not None and action.status.trace is not None:
-            _LOG.error("task %s failed: %s", action.task, action.status.trace)
+            how = "failed" if action.status.state is State.FAILED else "is in trouble"
+            _LOG.error("task %s %s: %s", action.task, how, action.status.trace)
         if action.status is None:
             self.metrics.task_deleted(action.task)
         version = self._version(action.task.connector)

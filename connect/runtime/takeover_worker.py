@@ -1,42 +1,33 @@
 """What of a Java worker's properties file means something here."""
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from connect.api import ConfigError
 from connect.runtime.client_overrides import client_settings
 from connect.runtime.config import WorkerConfig
 from connect.runtime.config_providers import ConfigResolver
+from connect.runtime.idle_settings import IdleSettings
 from connect.runtime.kafka_clients import aiokafka_settings
 from connect.runtime.plugin_versions import check_version
 from connect.runtime.plugins import PluginKind, Plugins
 from connect.runtime.secret_names import hide
 from connect.runtime.takeover import Finding, Level, may_be_secret, missing_class, other_version, works
-from connect.runtime.worker_settings import resolved
+from connect.runtime.worker_settings import doubts, resolved
 
-# Settings of Kafka Connect's worker that this one does not have: what they tune does not exist here, or not
-# yet (`DistributedConfig`, `WorkerConfig`, `RestServerConfig` of Apache Kafka).
-_JAVA_ONLY: Final = frozenset({
-    "auto.include.jmx.reporter", "client.dns.lookup", "connect.protocol", "connections.max.idle.ms",
-    "inter.worker.key.generation.algorithm", "inter.worker.key.size",
-    "inter.worker.key.ttl.ms", "inter.worker.signature.algorithm", "inter.worker.verification.algorithms",
-    "metadata.max.age.ms", "metadata.recovery.strategy", "metadata.recovery.rebootstrap.trigger.ms",
-    "metric.reporters", "metrics.num.samples", "metrics.recording.level", "metrics.sample.window.ms",
-    "plugin.discovery", "receive.buffer.bytes", "reconnect.backoff.max.ms",
-    "reconnect.backoff.ms", "request.timeout.ms", "retry.backoff.max.ms", "retry.backoff.ms",
-    "send.buffer.bytes", "socket.connection.setup.timeout.max.ms", "socket.connection.setup.timeout.ms",
-})  # fmt: skip
 _CONVERTERS: Final = ("key.converter", "value.converter", "header.converter")
 
 
-def check_worker(written: Mapping[str, str]) -> tuple[WorkerConfig | None, list[Finding]]:
+def check_worker(
+    written: Mapping[str, str], rest: Collection[str]
+) -> tuple[WorkerConfig | None, list[Finding]]:
     """The settings in force, without those that are refused (None if there are too many), and what is to be
-    said of the file."""
+    said of the file. `rest` names the settings that the REST layer reads."""
     settings = resolved(written)
     without_value = {error.name for error in settings.errors}
     properties = {name: value for name, value in settings.values.items() if name not in without_value}
     config, errors = WorkerConfig.examine(properties)
+    errors += IdleSettings.examine(properties)[1]
     findings = [Finding(Level.ERROR, error.name, error.message) for error in (*settings.errors, *errors)]
     if errors:
         refused = {error.name for error in errors}
@@ -44,7 +35,7 @@ def check_worker(written: Mapping[str, str]) -> tuple[WorkerConfig | None, list[
         config = None if left else config
     if "bootstrap.servers" in without_value:
         config = None  # the default would be another cluster
-    findings += _unknown(written)
+    findings += [Finding(Level.WARNING, name, why) for name, why in doubts(written, rest)]
     if config is not None:
         findings += _clients(config)
     secrets = settings.secrets | {value for name, value in written.items() if value and may_be_secret(name)}
@@ -88,17 +79,6 @@ def _pinned(worker: WorkerConfig, plugins: Plugins, name: str, class_name: str) 
         check_version(class_name, available, wanted)
     except ConfigError:
         yield Finding(Level.WARNING, where, other_version(wanted, available))
-
-
-def _unknown(properties: Mapping[str, str]) -> Iterable[Finding]:
-    known = [*WorkerConfig.definitions(), *_JAVA_ONLY]
-    for name in WorkerConfig.unknown(properties):
-        if name in _JAVA_ONLY:
-            why = "has no effect: Kafka Connect's setting, which this worker does not have"
-        else:
-            near = difflib.get_close_matches(name, known, 1)
-            why = "unknown, and ignored" + (f'; did you mean "{near[0]}"?' if near else "")
-        yield Finding(Level.WARNING, name, why)
 
 
 def _clients(worker: WorkerConfig) -> Iterable[Finding]:

@@ -4,6 +4,7 @@
                     {"type": "offsets", "offsets": [[partition, offset], …]} to "fenced",
                     {"type": "lease", "until_ms": …} (see lease.py)
     task → worker   {"type": "running" | "paused" | "stopped"}, {"type": "failed", "trace": …},
+                    {"type": "retrying", "trace": …} until "running" says that it works again,
                     {"type": "topic", "topic": …}, {"type": "heartbeat", "stage": …, "stage_ms": …},
                     {"type": "stacks", …}: how to see where it hangs (`StackOffer`),
                     {"type": "metrics", …} once a second (`runtime.metrics`)
@@ -75,6 +76,7 @@ class TaskChannel:
         self._pace: Pace | None = None
         self._lease = Lease(FOREVER)
         self._offsets: list[tuple[Any, Any]] | None = None
+        self._trouble: str | None = None
         self.progress = Progress()
         self.metrics: Callable[[], Mapping[str, Any]] | None = None  # asked once a second, by the thread here
 
@@ -118,6 +120,19 @@ class TaskChannel:
                 self._socket.sendall(line)
             except (BrokenPipeError, ConnectionResetError):
                 os._exit(1)
+
+    def tell_retry(self, call: str, error: ConnectError) -> None:
+        """Tell the worker why a call is tried again; then `tell_success` once it works. Not each time: the
+        worker writes it to a topic."""
+        if self._trouble != str(error):
+            self._trouble = str(error)
+            since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            self.send("retrying", trace=f"{call} is tried again since {since}: {error}")
+
+    def tell_success(self) -> None:
+        if self._trouble is not None:
+            self._trouble = None
+            self.send("running")
 
     def use_topic(self, topic: str) -> None:
         """Tell the worker of a topic, once (KIP-558)."""

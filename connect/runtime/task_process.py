@@ -34,6 +34,8 @@ class TaskEvents(Protocol):
 
     def on_paused(self, task: TaskId) -> None: ...
 
+    def on_retrying(self, task: TaskId, trace: str) -> None: ...
+
     def on_topic(self, task: TaskId, topic: str) -> None: ...
 
     def on_metrics(self, task: TaskId, metrics: Mapping[str, Any]) -> None: ...
@@ -166,6 +168,8 @@ class TaskProcess:
             self._events.on_running(self.task, self._pid)
         elif kind == "paused":
             self._events.on_paused(self.task)
+        elif kind == "retrying":
+            self._events.on_retrying(self.task, message["trace"])
         elif kind == "topic":
             self._events.on_topic(self.task, message["topic"])
         elif kind == "stacks":

@@ -23,6 +23,7 @@ from connect.api import (
     Width,
 )
 from connect.api.config import REQUIRED
+from connect.runtime.client_definitions import client_definitions
 from connect.runtime.client_overrides import override_refusal, overrides, refused_overrides
 from connect.runtime.config import WorkerConfig
 from connect.runtime.config_providers import ConfigResolver
@@ -34,6 +35,7 @@ from connect.runtime.plugin_versions import check_version
 from connect.runtime.plugins import PluginEntry, PluginKind, Plugins
 from connect.runtime.service import ConfigValue, Validation
 from connect.runtime.task_config import TaskConfig
+from connect.runtime.topic_creation import PREFIX as TOPIC_CREATION
 from connect.runtime.unknown_settings import UnknownSettings
 from connect.transforms.chain import build_chain
 
@@ -102,6 +104,8 @@ class Validator:
         for definition in connector.config_class.definitions().values():
             if not definition.internal:
                 self._add(definition)
+        for client in self._clients():
+            self._add_overrides(client)
         for role in _ROLES:
             self._add_converter(role)
         for definition in TaskConfig.definitions().values():
@@ -190,6 +194,34 @@ class Validator:
         self._check_version(f"{role}.plugin.version", plugin)
         if self._config.get(role) is not None:
             self._add_plugin(plugin, f"{role}.")
+
+    def _clients(self) -> list[str]:
+        """The Kafka clients that the connector's tasks make: the overrides of the others mean nothing."""
+        if "topics" in self._rows:
+            letters = bool(self._config.get("errors.deadletterqueue.topic.name"))
+            return ["producer", "admin", "consumer"] if letters else ["consumer"]
+        creates = any(name.startswith(TOPIC_CREATION) for name in self._config)
+        return ["producer", "admin"] if creates and self._worker.topic_creation_enable else ["producer"]
+
+    def _add_overrides(self, client: str) -> None:
+        """The connector's settings for one kind of client; those that Kafka does not know have no
+        definition."""
+        definitions = client_definitions(client)
+        refused = refused_overrides(self._worker, client, self._config)
+        for name, value in overrides(client, self._config).items():
+            full = f"{client}.override.{name}"
+            if definition := definitions.get(name):
+                self._add(definition, f"{client}.override.")
+            else:
+                self._rows[full] = _Row(None, full, self._raw.get(full))
+            if name in refused:
+                self._rows[full].errors.append(override_refusal(self._worker, name))
+            try:
+                warnings = librdkafka_settings({name: value}).warnings
+            except ConfigError as exc:
+                self._rows[full].errors.append(str(exc))
+            else:
+                self._warnings += [f'"{full}": {warning}' for warning in warnings]
 
     def _add_transforms(self) -> None:
         for what, kind, title in (
@@ -295,14 +327,6 @@ class Validator:
         if group == self._worker.group_id and "topics" in self._rows:
             why = f"Consumer group {group} conflicts with Connect worker group {self._worker.group_id}"
             self._blame([FieldError("name", why)])
-        for kind in ("producer", "consumer", "admin"):
-            for name in refused_overrides(self._worker, kind, self._config):
-                why = override_refusal(self._worker, name)
-                self._blame([FieldError(f"{kind}.override.{name}", why)])
-            try:
-                librdkafka_settings(overrides(kind, self._config))
-            except ConfigError as exc:
-                self._blame([FieldError(f"{kind}.override", str(exc))])
 
     def _warn_of_unknown(self, own: type[Config], common: type[ConnectorConfig]) -> None:
         groups = (self._config.get("topic.creation.groups") or "").split(",")

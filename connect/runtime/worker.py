@@ -37,7 +37,7 @@ class Worker(Operations):
 
     def __init__(self, settings: Mapping[str, str]) -> None:
         worker = WorkerConfig.parse(settings)
-        self._client = aiokafka_settings(worker.client("admin"))
+        self._client = aiokafka_settings(worker.own_client())
         directories = plugin_directories(worker.plugin_path)
         self._forks = ForkServer(directories, worker.log_level)
         plugins = Plugins.discover(directories)

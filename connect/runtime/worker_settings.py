@@ -1,7 +1,8 @@
 """The worker's own settings: what its file says, and what that stands for."""
 
+import difflib
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -9,7 +10,9 @@ from typing import Final
 import javaproperties
 
 from connect.api import ConfigError, FieldError
+from connect.runtime.config import WorkerConfig
 from connect.runtime.config_providers import ConfigResolver
+from connect.runtime.idle_settings import IdleSettings
 from connect.runtime.plugins import Plugins, plugin_directories
 
 _PROVIDERS: Final = "config.providers"
@@ -63,3 +66,16 @@ def resolved(written: Mapping[str, str]) -> WorkerSettings:
         settings.errors += [FieldError(name, why) for why in missing]
     settings.secrets = resolver.found
     return settings
+
+
+def doubts(properties: Mapping[str, str], rest: Collection[str]) -> Iterator[tuple[str, str]]:
+    """(name, what is to be said) of settings without effect and of unknown ones; `rest` names those that the
+    REST layer reads."""
+    for name, why in IdleSettings.given(properties):
+        yield name, f"has no effect: {why}"
+    known = [*WorkerConfig.definitions(), *IdleSettings.definitions(), *rest]
+    for name in IdleSettings.unknown(WorkerConfig.unknown(properties)):
+        if name not in rest:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f'; did you mean "{near[0]}"?' if near else ""
+            yield name, f"unknown, and ignored{hint}"

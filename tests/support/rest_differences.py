@@ -24,7 +24,6 @@ KEYS_ONLY = "a refused config is not repeated in the answer, since it may hold s
 EXACTLY_ONCE = "exactly-once sources are not there yet: that they are off is all that is said"
 NOT_A_CONVERTER = "a class that is no plugin at all is said not to be found"
 FORM = "where JsonConverter's settings stand in a form, and how wide, is our own"
-OVERRIDES = "client overrides are not listed by validate"
 OWN_REGEX_WORDS = "a bad regular expression is explained in other words"
 
 DIFFERENCES: dict[str, dict[int, str]] = {
@@ -60,7 +59,6 @@ DIFFERENCES: dict[str, dict[int, str]] = {
         **dict.fromkeys((7, 33, 34, 35, 36, 37, 38, 41, 42), UNREADABLE),
         18: NOT_A_CONVERTER,
         19: FORM,
-        21: OVERRIDES,
         30: OWN_REGEX_WORDS,
     },
 }

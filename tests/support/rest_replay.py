@@ -120,7 +120,7 @@ def normal(node: Any, key: str | None = None) -> Any:
         items = [normal(item) for item in node if not _is_left_out(item)]
         if key in _SETS or _is_plugin_list(items) or all(isinstance(item, str) for item in items):
             items.sort(key=json.dumps)
-        return items
+        return _overrides_in_order(items) if key == "configs" else items
     return "<version>" if isinstance(node, str) and node in _VERSIONS else node
 
 
@@ -131,6 +131,15 @@ def _field(name: str, value: Any) -> Any:
         # The stack differs, and our file sink says what the system said.
         return value.split("\n")[0].removesuffix(": No such file or directory")
     return normal(value, name)
+
+
+def _overrides_in_order(rows: list[Any]) -> list[Any]:
+    """Those of one client come out of a hash in Java."""
+    places = [place for place, row in enumerate(rows) if ".override." in row["value"]["name"]]
+    in_order = sorted((rows[place] for place in places), key=json.dumps)
+    for place, row in zip(places, in_order, strict=True):
+        rows[place] = row
+    return rows
 
 
 def _is_plugin_list(items: list[Any]) -> bool:

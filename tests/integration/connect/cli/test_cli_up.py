@@ -129,6 +129,22 @@ def test_a_bad_setting_ends_all_with_exit_code_2(
     assert not (tmp_path / "data" / "ports.json").exists()
 
 
+def test_the_workers_file_says_where_rest_listens(tmp_path: Path) -> None:
+    file, told = tmp_path / "worker.properties", tmp_path / "millstream-data" / "ports.json"
+    file.write_text("listeners=http://localhost:0\nresponse.http.headers.config=set X-Of:the-file\n")
+    command = [*COMMAND, "up", "--kafka-port", "0", "--worker-config", str(file)]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as up:
+        eventually(lambda: told.exists() or up.poll() is not None)
+        url = json.loads(told.read_text())["rest_url"]
+        assert httpx.get(url, timeout=30).headers["x-of"] == "the-file"
+        ran = millstream("connectors", "list", directory=tmp_path)
+        up.send_signal(signal.SIGTERM)
+        out, err = up.communicate(timeout=DEADLINE_SECONDS)
+    assert up.returncode == 0, err
+    assert out.decode().splitlines()[1] == f"REST   {url}"
+    assert ran.code == 0, ran.err
+
+
 def test_bad_options_are_refused(tmp_path: Path) -> None:
     assert millstream("up", "--kafka-port", "70000").code == 2
     assert millstream("up", "--broker-config", str(tmp_path / "none")).code == 2

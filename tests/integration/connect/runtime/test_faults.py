@@ -274,6 +274,22 @@ def test_put_that_may_be_retried_gets_the_same_records(
     assert [line.split()[-1] for line in file.read_text().splitlines()] == ["1", "2", "3"]
 
 
+def test_a_put_that_is_tried_again_for_ever_shows(broker: Broker, kafka_topic: str, tmp_path: Path) -> None:
+    name = f"s-{kafka_topic}"
+
+    async def scenario() -> None:
+        async with running(worker_settings(broker.bootstrap)) as worker:
+            produce(broker.bootstrap, kafka_topic, [b"1"])
+            await worker.create(name, sink(kafka_topic, tmp_path / "out", "put always retries"))
+            await until(lambda: "put is tried again since" in trace_of(worker, name))
+            assert worker.status(name).tasks[0].state is State.RUNNING
+            await worker.put_config(name, sink(kafka_topic, tmp_path / "out", ""))
+            await until(lambda: (tmp_path / "out").read_text().count("\n") == 1)
+            assert trace_of(worker, name) == ""
+
+    asyncio.run(scenario())
+
+
 def test_an_outage_of_kafka_loses_and_doubles_nothing(kafka_topic: str, tmp_path: Path) -> None:
     file, limit = tmp_path / "out", 20_000
 

@@ -22,7 +22,7 @@ ready, ready_for_child = os.pipe()
 def command(name):
     return [sys.executable, "-c", program, name, file, str(ready_for_child)]
 children = [Child(name, command(name)) for name in ("broker", "worker")]
-announce = lambda: print("announced", flush=True)
+announce = lambda url: print(url, flush=True)
 sys.exit(Supervisor(children, announce, wakeup, ready, ready_for_child).run())
 """
 # Tells that it is ready (the worker once the broker is), and on SIGTERM writes its name and ends.
@@ -60,7 +60,7 @@ class Run:
 
     def wait_for_ready(self) -> None:
         assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "announced\n"
+        assert self.process.stdout.readline() == "ready\n"
 
     def wait_for_heard(self, *names: str) -> None:
         deadline = time.monotonic() + 20

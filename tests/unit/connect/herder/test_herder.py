@@ -138,6 +138,20 @@ def test_pause_and_resume_keep_the_process() -> None:
     assert bench.answer([{"t": "0"}], asked) == [ShowTask(TASK, Status(State.RUNNING))]
 
 
+def test_a_call_that_is_tried_again_shows_until_it_works() -> None:
+    bench = Bench()
+    bench.running()
+    for trace in ("poll is tried again: no route", "poll is tried again: refused"):
+        bench.herder.on_task_retrying(TASK, trace)
+        assert bench.decide() == [ShowTask(TASK, Status(State.RUNNING, trace))]
+    bench.herder.on_task_running(TASK, 0)
+    assert bench.decide() == [ShowTask(TASK, Status(State.RUNNING))]
+    bench.herder.on_task_exited(TASK, "broken", 0)
+    bench.decide()
+    bench.herder.on_task_retrying(TASK, "too late")
+    assert bench.decide() == []
+
+
 def test_a_paused_connector_starts_its_tasks_paused() -> None:
     bench = Bench()
     bench.herder.on_config_record("connector-a", {"properties": CONFIG})

@@ -3,12 +3,15 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 import pytest
 from support.fake_connect_service import SOURCE, FakeConnectService
 
+from connect.api import ConfigError
 from connect.rest.app import create_app
 from connect.rest.settings import RestSettings
 
@@ -493,6 +496,44 @@ def test_cors_is_off_unless_an_origin_is_allowed(service: FakeConnectService, ca
     allowing = Client(service, {"access.control.allow.origin": "http://console"})
     headers = allowing("GET", "/", headers=asked).headers
     assert headers["access-control-allow-origin"] == "http://console"
+
+
+@pytest.mark.parametrize(("origin", "allowed"), [
+    ("http://console", True), ("https://a.example.com", True), ("https://b.example.org", False),
+])  # fmt: skip
+def test_cors_of_several_origins(service: FakeConnectService, origin: str, allowed: bool) -> None:
+    call = Client(service, {"access.control.allow.origin": "http://console, https://*.example.com"})
+    assert ("access-control-allow-origin" in call("GET", "/", headers={"Origin": origin}).headers) is allowed
+
+
+def test_every_answer_has_the_headers_of_the_rules(service: FakeConnectService) -> None:
+    rules = (
+        'set X-Frame-Options:DENY, "add Cache-Control: no-cache, no-store",add Cache-Control:max-age=0, '
+        "setDate Expires:-3600000, set Content-Security-Policy:img-src https://a.example"
+    )
+    call = Client(service, {"response.http.headers.config": rules})
+    for path in ("/", "/connectors/none"):
+        headers = call("GET", path).headers
+        assert headers["x-frame-options"] == "DENY"
+        assert headers.get_list("cache-control") == ["no-cache, no-store", "max-age=0"]
+        assert headers["content-security-policy"] == "img-src https://a.example"
+        ago = datetime.now(UTC) - parsedate_to_datetime(headers["expires"])
+        assert timedelta(minutes=59) < ago < timedelta(minutes=61)
+
+
+@pytest.mark.parametrize(("rule", "why"), [
+    ("set", "Invalid format of header config 'set'"),
+    ("put a:b", "Invalid header config action: 'put'. Expected one of [set, add, setDate, addDate]"),
+    ("set a", "Invalid format of header name and header value pair 'a'"),
+    ("set a b:c", "Invalid header name 'a b'"),
+    ("set :c", "Invalid header name ''"),
+    ("addDate a:soon", "how many milliseconds"),
+])  # fmt: skip
+def test_a_bad_rule_for_headers_is_named(rule: str, why: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        RestSettings.parse({"response.http.headers.config": rule})
+    assert "response.http.headers.config" in str(refused.value)
+    assert why in str(refused.value)
 
 
 def test_the_openapi_document_lists_the_endpoints(call: Client) -> None:

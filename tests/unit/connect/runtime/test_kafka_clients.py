@@ -2,10 +2,11 @@
 
 import pytest
 
-from connect.api import ConfigError
+from connect.api import ConfigError, Importance, Kind
+from connect.runtime.client_definitions import client_definitions
 from connect.runtime.client_overrides import client_settings, refused_overrides
 from connect.runtime.config import WorkerConfig
-from connect.runtime.kafka_clients import aiokafka_settings, librdkafka_settings, unknown_settings
+from connect.runtime.kafka_clients import aiokafka_settings, librdkafka_settings
 
 
 @pytest.mark.parametrize(
@@ -58,8 +59,26 @@ def test_what_cannot_be_translated_is_refused(java: dict[str, str], message: str
     assert "hunter2" not in str(caught.value)
 
 
-def test_unknown_names_are_told() -> None:
-    assert unknown_settings({"acks": "1", "linger": "5", "max.poll.records": "1"}) == ["linger"]
+def test_what_librdkafka_does_not_have_is_left_out_and_told() -> None:
+    settings = librdkafka_settings({
+        "acks": "1", "statistics.interval.ms": "5", "linger": "5", "ssl.client.auth": "required",
+        "sasl.login.class": "com.example.Login", "metric.reporters": "",
+    })  # fmt: skip
+    assert settings.values == {"acks": "1", "statistics.interval.ms": "5"}
+    assert settings.warnings == [
+        "linger is ignored: neither Kafka nor librdkafka has such a setting",
+        "ssl.client.auth is ignored: neither Kafka nor librdkafka has such a setting",
+        "sasl.login.class has no effect: librdkafka has no such setting",
+    ]
+
+
+def test_kafkas_definitions_of_its_clients() -> None:
+    linger = client_definitions("producer")["linger.ms"]
+    assert (linger.kind, linger.default, linger.importance) == (Kind.LONG, "5", Importance.MEDIUM)
+    assert client_definitions("consumer")["group.id"].default is None
+    assert client_definitions("consumer")["key.deserializer"].required
+    assert "linger.ms" not in client_definitions("admin")
+    assert client_definitions("admin")["sasl.jaas.config"].kind is Kind.PASSWORD
 
 
 def test_the_workers_settings_reach_the_clients_and_overrides_win() -> None:

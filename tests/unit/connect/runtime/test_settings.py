@@ -1,14 +1,21 @@
 """Worker settings, connector settings that all have, topic creation, offsets of sinks."""
 
+import asyncio
+
 import pytest
 
 from connect.api import ConfigError
+from connect.runtime.addresses import advertised_url
+from connect.runtime.client_overrides import refused_overrides
 from connect.runtime.config import WorkerConfig
 from connect.runtime.connector_config import ConnectorConfig, SinkConnectorConfig, SourceConnectorConfig
-from connect.runtime.service import BadRequest
+from connect.runtime.idle_settings import IdleSettings
+from connect.runtime.kafka_clients import aiokafka_settings
+from connect.runtime.service import BadRequest, Forbidden
 from connect.runtime.sink_offsets import sink_offset_changes
 from connect.runtime.task_config import TaskConfig
 from connect.runtime.topic_creation import topic_groups
+from connect.runtime.worker import Worker
 
 BASE = {"name": "n", "connector.class": "c"}
 
@@ -39,6 +46,98 @@ def test_defaults_are_kafka_connects() -> None:
 def test_exactly_once_is_refused_until_it_is_there() -> None:
     with pytest.raises(ConfigError, match=r"exactly\.once\.source\.support: only disabled is supported"):
         WorkerConfig.parse({"exactly.once.source.support": "enabled"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("config.storage.replication.factor", "0"),
+        ("offset.storage.partitions", "0"),
+        ("status.storage.replication.factor", "-2"),
+        ("connector.client.config.override.policy", "com.example.Mine"),
+        ("client.dns.lookup", "some"),
+        ("rest.advertised.listener", "ftp"),
+        ("request.timeout.ms", "soon"),
+    ],
+)
+def test_a_bad_worker_setting_is_named(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"Invalid value {value} for configuration {name}"):
+        WorkerConfig.parse({name: value})
+
+
+def test_override_policies_go_by_alias_and_by_class() -> None:
+    for name in (
+        "Allowlist",
+        "AllowlistConnectorClientConfigOverridePolicy",
+        "org.apache.kafka.connect.connector.policy.AllowlistConnectorClientConfigOverridePolicy",
+    ):
+        worker = WorkerConfig.parse({
+            "connector.client.config.override.policy": name,
+            "connector.client.config.override.allowlist": "acks, linger.ms",
+        })  # fmt: skip
+        config = {"producer.override.acks": "1", "producer.override.batch.size": "1"}
+        assert refused_overrides(worker, "producer", config) == ["batch.size"]
+
+
+def test_the_workers_own_clients_have_its_top_level_settings() -> None:
+    worker = WorkerConfig.parse({
+        "group.id": "g", "client.id": "one", "request.timeout.ms": "7000", "metadata.max.age.ms": "9000",
+        "admin.request.timeout.ms": "1", "producer.acks": "all",
+    })  # fmt: skip
+    assert aiokafka_settings(worker.own_client()) == {
+        "bootstrap_servers": ["127.0.0.1:9092"], "security_protocol": "PLAINTEXT", "client_id": "g-one",
+        "request_timeout_ms": 7000, "metadata_max_age_ms": 9000,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        ({}, "http://127.0.0.1:8083"),
+        ({"listeners": "https://a:1,http://b:2"}, "http://b:2"),
+        ({"listeners": "https://a:1,http://b:2", "rest.advertised.listener": "HTTPS"}, "https://a:1"),
+        ({"listeners": "https://a:1"}, "https://a:1"),
+        ({"listeners": "http://[::1]:5"}, "http://[::1]:5"),
+        ({"rest.advertised.host.name": "w1", "rest.advertised.port": "80"}, "http://w1:80"),
+    ],
+)
+def test_where_others_reach_the_worker(settings: dict[str, str], url: str) -> None:
+    assert advertised_url(WorkerConfig.parse(settings)) == url
+
+
+def test_a_listener_on_every_interface_is_advertised_by_an_address() -> None:
+    for listener in ("http://:8083", "http://0.0.0.0:8083"):
+        assert advertised_url(WorkerConfig.parse({"listeners": listener})) != listener.replace(
+            "//:", "//0.0.0.0:"
+        )
+
+
+def test_idle_settings_are_checked_as_kafka_does() -> None:
+    wrong = {
+        "connect.protocol": "other", "inter.worker.key.size": "big", "metrics.num.samples": "0",
+        "send.buffer.bytes": "-2",
+    }  # fmt: skip
+    errors = IdleSettings.examine({**wrong, "plugin.discovery": "Only_Scan"})[1]
+    assert [error.name for error in errors] == list(wrong)
+    assert not IdleSettings.definitions().keys() & WorkerConfig.definitions().keys()
+
+
+async def _reset_topics(worker: Worker) -> None:
+    await worker.reset_active_topics("c")
+
+
+def test_topic_tracking_that_is_switched_off_is_forbidden() -> None:
+    off, no_reset = (
+        Worker({"topic.tracking.enable": "false"}),
+        Worker({"topic.tracking.allow.reset": "false"}),
+    )
+    with pytest.raises(Forbidden, match="Topic tracking is disabled"):
+        off.active_topics("c")
+    with pytest.raises(Forbidden, match="Topic tracking is disabled"):
+        asyncio.run(_reset_topics(off))
+    assert no_reset.active_topics("c") == []
+    with pytest.raises(Forbidden, match="Topic tracking reset is disabled"):
+        asyncio.run(_reset_topics(no_reset))
 
 
 def test_configs_of_internal_topics() -> None:

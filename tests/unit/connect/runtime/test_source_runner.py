@@ -1,5 +1,6 @@
 """What the source runner does when Kafka is slow or refuses: an offset is never ahead of its records."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -103,8 +104,11 @@ def test_a_record_that_is_too_large_is_skipped_if_tolerated() -> None:
 
 
 def test_a_poll_that_may_be_retried_loses_nothing() -> None:
-    bench = Bench(RetriableError("later"), [record("a", 1)])
+    bench = Bench(RetriableError("later"), RetriableError("later"), [record("a", 1)])
     assert bench.run()[0] == ("t", b"a")
+    retrying, running = [each for each in bench.told if each["type"] in ("retrying", "running")][1:]
+    assert re.fullmatch(r"poll is tried again since \S+Z: later", retrying["trace"])
+    assert running == {"type": "running"}
 
 
 def test_a_commit_that_the_connector_cannot_take_is_no_failure() -> None:

@@ -9,6 +9,7 @@ import pytest
 from support.java_topics import recorded
 
 from connect.herder.states import TargetState
+from connect.rest.settings import RestSettings
 from connect.runtime import group_offsets
 from connect.runtime.config import WorkerConfig
 from connect.runtime.java_cluster import JavaCluster, TopicRecord
@@ -267,15 +268,21 @@ def test_the_workers_settings() -> None:
         "bootstrap.servers": "127.0.0.1:1", "exactly.once.source.support": "enabled", "group.id": "g",
         "inter.worker.key.size": "1", "offset.flush.intervall.ms": "1", "plugin.discovery": "only_scan",
         "producer.ssl.keystore.type": "JKS", "ssl.key.password": "${file:/f:k}",
-    })  # fmt: skip
+        "metrics.num.samples": "0", "rest.advertised.hostname": "h", "access.control.allow.origin": "*",
+    }, RestSettings.definitions())  # fmt: skip
     assert worker is not None
     assert worker.group_id == "g"
     errors = {each.where for each in findings if each.level is Level.ERROR}
     warnings = {each.where: each.message for each in findings if each.level is Level.WARNING}
     assert errors == {
-        "exactly.once.source.support", "producer.*", "ssl.key.password",
+        "exactly.once.source.support", "producer.*", "ssl.key.password", "metrics.num.samples",
     }  # fmt: skip
-    assert set(warnings) == {"inter.worker.key.size", "offset.flush.intervall.ms", "plugin.discovery"}
+    assert set(warnings) == {
+        "inter.worker.key.size", "offset.flush.intervall.ms", "plugin.discovery", "metrics.num.samples",
+        "rest.advertised.hostname",
+    }  # fmt: skip
+    assert "entry points" in warnings["plugin.discovery"]
+    assert 'did you mean "rest.advertised.host.name"' in warnings["rest.advertised.hostname"]
     assert 'did you mean "offset.flush.interval.ms"' in warnings["offset.flush.intervall.ms"]
 
 

@@ -74,7 +74,7 @@ def test_takeover_looks_up_and_shows_no_secret(secrets: Path) -> None:
     worker, findings = check_worker({
         "bootstrap.servers": "127.0.0.1:1", "group.id": f"${{file:{secrets}:user}}",
         "offset.flush.interval.ms": f"${{file:{secrets}:timeout}}", "client.id": "${env:MILLSTREAM_NOT_SET}",
-    })  # fmt: skip
+    }, ())  # fmt: skip
     assert worker is not None
     assert worker.group_id == "alice"
     errors = {each.where: each.message for each in findings if each.level is Level.ERROR}
@@ -84,7 +84,7 @@ def test_takeover_looks_up_and_shows_no_secret(secrets: Path) -> None:
 
 
 def test_takeover_has_no_cluster_to_look_at_without_its_address() -> None:
-    worker, findings = check_worker({"bootstrap.servers": "${env:MILLSTREAM_NOT_SET}"})
+    worker, findings = check_worker({"bootstrap.servers": "${env:MILLSTREAM_NOT_SET}"}, ())
     assert worker is None
     assert [each.where for each in findings] == ["bootstrap.servers"]
 
