@@ -1,5 +1,6 @@
 """`millstream connectors`: what the worker's REST API does, from a shell."""
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -106,6 +107,27 @@ def status(
     show(output, found, ("NAME", "WHAT", "STATE", "WORKER", "WHY"), rows)
     if any(state == "FAILED" for _, _, state, _, _ in rows):
         raise typer.Exit(UNHEALTHY)
+
+
+@app.command()
+def top(
+    names: Annotated[list[str] | None, typer.Argument(help="Names of connectors; none: all.")] = None,
+    url: Url = None,
+    output: Output = Format.TABLE,
+    once: Annotated[bool, typer.Option("--once", help="Show it once and end.")] = False,
+    tasks: Annotated[bool, typer.Option("--tasks", help="A line for each task too.")] = False,
+    interval: Annotated[
+        float, typer.Option("--interval", "-i", min=0.1, metavar="SECONDS", help="How often to look.")
+    ] = 2.0,
+) -> None:
+    """What connectors do right now, until Ctrl-C: rates, lag, errors, restarts, memory and CPU of the tasks.
+
+    Rates are of the last five seconds. With -o json a line holds all connectors at one moment.
+    """
+    from connect.cli.top import watch
+
+    with contextlib.suppress(KeyboardInterrupt):
+        watch(_worker(url), names or (), output, tasks=tasks, once=once, interval_s=interval)
 
 
 def _for_each(url: str | None, names: list[str], method: str, part: str, done: str, output: Format) -> None:

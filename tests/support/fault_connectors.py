@@ -141,6 +141,7 @@ class CollectingTask(SinkTask[CollectingConfig]):
         self._context = context
         self._config = config
         self._lines: list[str] = []
+        self._late: list[SinkRecord] = []
         self._calls = itertools.count()
         _misbehave(config.fault, "start")
 
@@ -162,6 +163,9 @@ class CollectingTask(SinkTask[CollectingConfig]):
             self._context.rewind({TopicPartition(first.topic, first.partition): first.offset})
         for record in records:
             text = record.value.decode() if isinstance(record.value, bytes) else str(record.value)
+            if text == self._config.fault.removeprefix("errant late "):
+                self._late.append(record)
+                continue
             if text == self._config.fault.removeprefix("errant "):
                 self._context.report_errant(record, ConnectError(f"{text} is errant"))
                 continue
@@ -171,6 +175,9 @@ class CollectingTask(SinkTask[CollectingConfig]):
 
     def flush(self, offsets: Mapping[TopicPartition, int]) -> None:
         _misbehave(self._config.fault, "flush")
+        late, self._late = self._late, []
+        for record in late:
+            self._context.report_errant(record, ConnectError("it was errant all the time"))
         with Path(self._config.file).open("a") as file:
             file.writelines(self._lines)
         self._lines.clear()

@@ -1,6 +1,10 @@
 """`millstream connectors` against a running worker."""
 
 import json
+import os
+import pty
+import signal
+import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -8,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import Ran
+from support.cli import COMMAND, Ran
 from support.cli import millstream as run_millstream
 
 from connect.testing.child import free_ports
@@ -145,3 +149,81 @@ def test_no_worker_is_one_sentence() -> None:
     assert ran.code == 1
     assert ran.err.startswith(f"millstream: no worker answers at {nobody}")
     assert ran.err.count("\n") == 1
+
+
+def moved(cli: Cli, name: str) -> Any:
+    """The row of a connector once its task has told what it did."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while True:
+        [row] = cli("top", "--once", "-o", "json", name).json
+        if row["records_per_second"]:
+            return row
+        assert time.monotonic() < deadline, row
+        time.sleep(0.1)
+
+
+def test_top_shows_what_a_connector_does(cli: Cli, name: str, tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("line\n" * 1_000)
+    cli("apply", connector(name, tmp_path))
+    row = moved(cli, name)
+    assert (row["name"], row["type"], row["state"]) == (name, "source", "RUNNING")
+    assert (row["errors"], row["restarts"], row["lag"]) == (0, 0, None)
+    assert row["memory_bytes"] > 1 << 20
+    [task] = row["tasks"]
+    assert (task["id"], task["state"], task["records_total"]) == (0, "RUNNING", 1_000)
+
+    lines = cli("top", "--once", "--tasks", name).out.splitlines()
+    assert lines[0].split() == [
+        "CONNECTOR", "TYPE", "STATE", "TASKS", "RECORDS/S", "MB/S", "LAG", "ERRORS", "RESTARTS", "MEMORY",
+        "CPU",
+    ]  # fmt: skip
+    assert lines[1].split()[:4] == [name, "source", "RUNNING", "1/1"]
+    assert lines[2].split()[:4] == ["task", "0", "RUNNING", task["worker_id"]]
+
+
+def test_top_says_what_has_failed(cli: Cli, name: str, tmp_path: Path) -> None:
+    never = {"millstream.task.restart.max.attempts": "0"}
+    cli("apply", connector(name, tmp_path, file=str(tmp_path), **never))
+    eventually(cli, name, lambda status: [task["state"] for task in status["tasks"]] == ["FAILED"])
+    row = cli("top", "--once", name).out.splitlines()[1].split()
+    assert row[2:6] == ["RUNNING", "0/1", "1", "FAILED"]
+    assert row[6:8] == ["-", "-"]
+
+
+def test_top_of_a_connector_that_is_not_there(cli: Cli) -> None:
+    done = cli("top", "--once", "no-such", "nor-this")
+    assert (done.code, done.err) == (1, "millstream: there is no connector no-such, nor-this\n")
+
+
+def test_top_in_a_pipe_writes_a_line_of_json_each_time(millstream: Millstream, cli: Cli, name: str) -> None:
+    command = [*COMMAND, "connectors", "top", "-o", "json", "-i", "0.1", "--url", millstream.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        looks = [json.loads(running.stdout.readline()) for _ in range(3)]
+        running.send_signal(signal.SIGINT)
+        assert running.wait(DEADLINE_SECONDS) == 0
+    assert all(isinstance(look, list) for look in looks)
+
+
+def test_top_on_a_terminal_is_a_live_table(
+    millstream: Millstream, cli: Cli, name: str, tmp_path: Path
+) -> None:
+    cli("apply", connector(name, tmp_path))
+    ours, theirs = pty.openpty()
+    command = [*COMMAND, "connectors", "top", "-i", "0.1", "--url", millstream.url]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment) as running:
+        os.close(theirs)
+        seen = b""
+        while seen.count(name.encode()) < 3:  # it is drawn again and again
+            seen += os.read(ours, 65_536)
+        running.send_signal(signal.SIGINT)
+        while True:  # until it has left the terminal as it was
+            try:
+                seen += os.read(ours, 65_536)
+            except OSError:
+                break
+        assert running.wait(DEADLINE_SECONDS) == 0
+    os.close(ours)
+    assert b"RECORDS/S" in seen
+    assert b"Traceback" not in seen
