@@ -36,7 +36,7 @@ class Scope:
 
     tables: Sequence[re.Pattern[str]] = ()
     overrides: Mapping[str, str] = field(default_factory=dict)
-    progress: Progress = Progress()
+    progress: Progress = field(default_factory=Progress)
 
 
 class Snapshot:
@@ -73,7 +73,8 @@ class Snapshot:
                 self._notifications, self._meter,
             )  # fmt: skip
             self._meter.begin({table.full_name: _estimate(control, table) for table in tables})
-            yield records.started([table.full_name for table in tables])
+            if notified := records.started([table.full_name for table in tables]):
+                yield notified
             threads = self._config.snapshot_max_threads
             lines_max, bytes_max = self._config.max_batch_size, self._batch_bytes_max
             reader: SerialReader | ParallelReader

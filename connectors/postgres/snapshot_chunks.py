@@ -102,8 +102,8 @@ class Progress:
             )  # fmt: skip
         except (ValueError, TypeError, KeyError, AttributeError) as exc:
             raise ConnectError(
-                f"snapshot_progress in the offset cannot be read: {text!r}. Reset the connector's offsets, or "
-                "set them without this field: the snapshot then starts over"
+                f"snapshot_progress in the offset cannot be read: {text!r}. Set the connector's offsets "
+                "without this field: the snapshot then starts over"
             ) from exc
 
 

@@ -174,7 +174,7 @@ class ParallelReader(AbstractContextManager["ParallelReader"]):
                 self._changed.notify_all()
 
     def _take(self, connection: psycopg.Connection[Any]) -> tuple[int, Chunk] | None:
-        # One at a time, so that chunks have their numbers in order; nobody who waits for rows needs this lock.
+        # One at a time, so that chunks have their numbers in order; who waits for rows needs no such lock.
         with self._making:
             if self._stopped:
                 return None

@@ -37,7 +37,7 @@ class SnapshotPoint:
     lsn: Lsn
     name: str | None
     kind: str = "INITIAL"
-    commit_lsn: Lsn = Lsn(0)
+    commit_lsn: int = 0
     tx_id: int | None = None
     stream_offset: Mapping[str, Any] = field(default_factory=dict)
     request: Mapping[str, Any] = field(default_factory=dict)
