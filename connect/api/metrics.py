@@ -34,11 +34,11 @@ class TaskMetrics:
         self._full = False
         self.lag_ms: float | None = None
 
-    def gauge(self, name: str, value: float | None, **labels: str) -> None:
+    def gauge(self, name: str, value: float | None, /, **labels: str) -> None:
         """Something that goes up and down; None forgets it."""
         self._set("gauge", name, value, labels)
 
-    def counter(self, name: str, value: float, **labels: str) -> None:
+    def counter(self, name: str, value: float, /, **labels: str) -> None:
         """The total since the task started."""
         self._set("counter", name, value, labels)
 

@@ -12,13 +12,14 @@ HIGH, LOW = Importance.HIGH, Importance.LOW
 _MASKS: Final = re.compile(
     r"column\.(truncate\.to\.\d+\.chars|mask\.with\.\d+\.chars|mask\.hash(\.v2)?\.[^.]+\.with\.salt\..+)"
 )
+_SIGNAL_CONSUMER: Final = re.compile(r"signal\.consumer\.(.+)")
 _OVERRIDE: Final = re.compile(r"snapshot\.select\.statement\.overrides\.(.+)")
 
 
 class PostgresSourceConfig(Config):
     """Settings of `io.debezium.connector.postgresql.PostgresConnector`."""
 
-    patterns: ClassVar[tuple[re.Pattern[str], ...]] = (_MASKS, _OVERRIDE)
+    patterns: ClassVar[tuple[re.Pattern[str], ...]] = (_MASKS, _OVERRIDE, _SIGNAL_CONSUMER)
     renamed: ClassVar[Mapping[str, str]] = {"database.server.name": "topic.prefix"}
 
     # Connection
@@ -121,10 +122,31 @@ class PostgresSourceConfig(Config):
         choices=["initial", "always", "initial_only", "no_data", "never", "when_needed",
                  "configuration_based", "custom"],
     )  # fmt: skip
+    configured_snapshot_data: bool = setting(
+        "snapshot.mode.configuration.based.snapshot.data", default=False,
+        doc="With configuration_based: read the tables at each start.",
+    )  # fmt: skip
+    configured_snapshot_schema: bool = setting(
+        "snapshot.mode.configuration.based.snapshot.schema", default=False, importance=LOW,
+        doc="With configuration_based. Not needed: schemas are always known.",
+    )  # fmt: skip
+    configured_start_stream: bool = setting(
+        "snapshot.mode.configuration.based.start.stream", default=False,
+        doc="With configuration_based: stream changes.",
+    )  # fmt: skip
+    configured_on_schema_error: bool = setting(
+        "snapshot.mode.configuration.based.snapshot.on.schema.error", default=False, importance=LOW,
+        doc="With configuration_based. Not needed: schemas are always known.",
+    )  # fmt: skip
+    configured_on_data_error: bool = setting(
+        "snapshot.mode.configuration.based.snapshot.on.data.error", default=False,
+        doc="With configuration_based: read the tables again when the slot has lost changes.",
+    )  # fmt: skip
     snapshot_isolation_mode: str = setting(
         "snapshot.isolation.mode", default="serializable",
         choices=["serializable", "repeatable_read", "read_committed", "read_uncommitted"],
-        doc="The snapshot is one REPEATABLE READ transaction that writes nothing: serializable is the same.",
+        doc="The snapshot is one REPEATABLE READ transaction that writes nothing: serializable is the same. "
+        "With the others each piece of a table shows a moment of its own, and the stream corrects it.",
     )  # fmt: skip
     snapshot_locking_mode: str = setting(
         "snapshot.locking.mode",
@@ -133,7 +155,7 @@ class PostgresSourceConfig(Config):
         doc="Table locks of the snapshot.",
     )
     snapshot_lock_timeout_ms: int = setting(
-        "snapshot.lock.timeout.ms", default=10_000, doc="Wait for a table lock."
+        "snapshot.lock.timeout.ms", default=10_000, at_least=0, doc="Wait for a table lock."
     )
     snapshot_include: list[str] = setting(
         "snapshot.include.collection.list",
@@ -149,7 +171,7 @@ class PostgresSourceConfig(Config):
         "snapshot.fetch.size", default=10_240, at_least=1, doc="Not needed: rows are streamed by COPY."
     )
     snapshot_max_threads: int = setting(
-        "snapshot.max.threads", default=1, at_least=1, doc="Tables read at once."
+        "snapshot.max.threads", default=1, at_least=1, doc="Connections that read at once."
     )
     snapshot_order_by_row_count: str = setting(
         "snapshot.tables.order.by.row.count", default="disabled",
@@ -163,15 +185,34 @@ class PostgresSourceConfig(Config):
     )
 
     # Signals
-    signal_data_collection: str | None = setting("signal.data.collection", default=None, doc="Signal table.")
+    signal_data_collection: str | None = setting(
+        "signal.data.collection", default=None,
+        doc="`schema.table` of signals, with three columns: id, type, data. It is always captured.",
+    )  # fmt: skip
     signal_channels: list[str] = setting(
-        "signal.enabled.channels", default=["source"], doc="Where signals come from."
+        "signal.enabled.channels", default=["source"], doc="Where signals come from: source, kafka, file."
     )
     signal_poll_interval_ms: int = setting(
         "signal.poll.interval.ms", default=5000, at_least=1, doc="How often to look for signals."
     )
-    signal_kafka_topic: str | None = setting("signal.kafka.topic", default=None, doc="Topic of signals.")
-    signal_file: str | None = setting("signal.file", default="file-signals.txt", doc="File of signals.")
+    signal_kafka_topic: str | None = setting(
+        "signal.kafka.topic", default=None,
+        doc="Topic of signals, of one partition; `<topic.prefix>-signal` by default.",
+    )  # fmt: skip
+    signal_kafka_bootstrap_servers: str | None = setting(
+        "signal.kafka.bootstrap.servers", default=None, doc="Brokers of the topic of signals."
+    )
+    signal_kafka_group_id: str = setting(
+        "signal.kafka.groupId", default="kafka-signal",
+        doc="Consumer group that keeps the position; one for each connector that reads the same topic.",
+    )  # fmt: skip
+    signal_kafka_poll_timeout_ms: int = setting(
+        "signal.kafka.poll.timeout.ms", default=100, at_least=0, importance=LOW,
+        doc="Not needed: what has come is taken.",
+    )  # fmt: skip
+    signal_file: str = setting(
+        "signal.file", default="file-signals.txt", doc="File of signals, a JSON object per line."
+    )
     incremental_chunk_size: int = setting(
         "incremental.snapshot.chunk.size", default=1024, at_least=1, doc="Rows of a chunk."
     )
@@ -311,7 +352,7 @@ class PostgresSourceConfig(Config):
         "topic.transaction", default="transaction", doc="Name of the transaction topic."
     )
     notification_channels: list[str] = setting(
-        "notification.enabled.channels", default=[], doc="Where notifications go."
+        "notification.enabled.channels", default=[], doc="Where notifications go: sink, log."
     )
     notification_topic: str | None = setting(
         "notification.sink.topic.name", default=None, doc="Topic of notifications."
@@ -352,7 +393,26 @@ class PostgresSourceConfig(Config):
                 yield FieldError(
                     "snapshot.select.statement.overrides", f"{name} is missing: give the SELECT for {table}"
                 )
+        yield from self._check_signals()
         yield from self._not_yet()
+
+    def _check_signals(self) -> Iterable[FieldError]:
+        for attribute, known in _CHANNELS.items():
+            for channel in getattr(self, attribute):
+                if channel not in known:
+                    yield self._error(attribute, f"only {', '.join(known)} are allowed, not {channel}")
+        if "kafka" in self.signal_channels and not self.signal_kafka_bootstrap_servers:
+            yield FieldError(
+                "signal.kafka.bootstrap.servers",
+                "signal.kafka.bootstrap.servers is missing: the channel kafka needs the brokers of its topic",
+            )
+        if self.signal_data_collection is not None and self.signal_data_collection.count(".") != 1:
+            yield self._error("signal_data_collection", "give one table as schema.table")
+        if "sink" in self.notification_channels and not self.notification_topic:
+            yield FieldError(
+                "notification.sink.topic.name",
+                "notification.sink.topic.name is missing: the channel sink needs a topic",
+            )
 
     def _check_patterns(self, attribute: str) -> Iterable[FieldError]:
         for pattern in getattr(self, attribute):
@@ -387,6 +447,13 @@ class PostgresSourceConfig(Config):
         """The SELECT that a user gave for `schema.table`, or None."""
         return self.originals.get(f"snapshot.select.statement.overrides.{table}")
 
+    def signal_consumer(self) -> dict[str, str]:
+        """What the settings `signal.consumer.*` say, without that prefix."""
+        return {
+            found[1]: value for name, value in self.originals.items()
+            if (found := _SIGNAL_CONSUMER.fullmatch(name))
+        }  # fmt: skip
+
     def conninfo(self) -> dict[str, Any]:
         """libpq's parameters."""
         params: dict[str, Any] = {
@@ -402,6 +469,10 @@ class PostgresSourceConfig(Config):
         return {name: value for name, value in params.items() if value is not None}
 
 
+# `jmx` is accepted, as configs name it, and does nothing: there is no JVM.
+_CHANNELS: Final = {
+    "signal_channels": ("source", "kafka", "file", "jmx"), "notification_channels": ("sink", "log", "jmx"),
+}  # fmt: skip
 _PATTERN_LISTS: Final = (
     "schema_include", "schema_exclude", "table_include", "table_exclude", "column_include", "column_exclude",
     "snapshot_include", "message_prefix_include", "message_prefix_exclude",
@@ -411,16 +482,6 @@ _NOT_YET: Final = {
     "sslfactory": "a Java class cannot be loaded; it is",
     "slot_stream_params": "more options of the slot are",
     "xmin_fetch_interval_ms": "reading the slot's xmin is",
-    "snapshot_max_threads": "reading several tables at once is",
-    "snapshot_order_by_row_count": "ordering the tables is",
-    "signal_data_collection": "signals are",
-    "signal_channels": "signals are",
-    "signal_kafka_topic": "signals are",
-    "signal_file": "signals are",
-    "signal_poll_interval_ms": "signals are",
-    "incremental_chunk_size": "incremental snapshots are",
-    "incremental_watermarking": "incremental snapshots are",
-    "read_only": "incremental snapshots are",
     "message_key_columns": "keys of other columns are",
     "column_propagate": "propagation of source types is",
     "datatype_propagate": "propagation of source types is",
@@ -428,14 +489,11 @@ _NOT_YET: Final = {
     "field_name_adjustment": "adjustment of names is",
     "provide_transactions": "transaction metadata are",
     "topic_transaction": "transaction metadata are",
-    "notification_channels": "notifications are",
-    "notification_topic": "notifications are",
     "offset_mismatch_strategy": "other strategies are",
 }
 _NOT_YET_CHOICES: Final = {
-    "snapshot_mode": ("configuration_based", "custom"),
-    "snapshot_isolation_mode": ("read_committed", "read_uncommitted"),
-    "snapshot_locking_mode": ("shared", "custom"),
+    "snapshot_mode": ("custom",),
+    "snapshot_locking_mode": ("custom",),
     "lsn_flush_mode": ("manual", "connector_and_driver"),
     "failure_handling": ("warn", "skip", "ignore"),
 }

@@ -33,10 +33,16 @@ class Filters:
         self._columns = _Lists(config.column_include, config.column_exclude)
         self._messages = _Lists(config.message_prefix_include, config.message_prefix_exclude)
         self._snapshot = _Lists(config.snapshot_include, ())
+        self._signal_table = config.signal_data_collection
         self._order = [re.compile(pattern, re.IGNORECASE) for pattern in config.table_include]
 
     def keeps_table(self, schema: str, table: str) -> bool:
+        if self.is_signal_table(schema, table):
+            return True
         return self._schemas.allow(schema) and self._tables.allow(f"{schema}.{table}")
+
+    def is_signal_table(self, schema: str, table: str) -> bool:
+        return self._signal_table == f"{schema}.{table}"
 
     def keeps_column(self, schema: str, table: str, column: str) -> bool:
         return self._columns.allow(f"{schema}.{table}.{column}")
@@ -45,6 +51,8 @@ class Filters:
         return self._messages.allow(prefix)
 
     def in_snapshot(self, schema: str, table: str) -> bool:
+        if self.is_signal_table(schema, table):
+            return False
         return self.keeps_table(schema, table) and self._snapshot.allow(f"{schema}.{table}")
 
     def snapshot_order(self, schema: str, table: str) -> int:

@@ -1,4 +1,4 @@
-"""PostgreSQL's text of arrays and hstore, taken apart."""
+"""PostgreSQL's text of values: arrays and hstore taken apart, string literals of SQL made."""
 
 import re
 from collections.abc import Iterator
@@ -47,3 +47,8 @@ def hstore_items(text: str) -> dict[str, str | None]:
         pairs[_ESCAPE.sub(r"\1", key)] = None if value is None else _ESCAPE.sub(r"\1", value)
         pos = found.end()
     return pairs
+
+
+def quote_literal(text: str) -> str:
+    """An SQL string literal, for sessions with standard_conforming_strings."""
+    return "'" + text.replace("'", "''") + "'"

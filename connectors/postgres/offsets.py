@@ -14,6 +14,13 @@ from connect.api import ConnectError
 
 Lsn = NewType("Lsn", int)
 _LSN_LIMIT: Final = 1 << 64
+PROGRESS: Final = "snapshot_progress"
+"""Millstream's own field: how far the snapshot is. Debezium passes over it and starts the snapshot over."""
+
+REQUEST: Final = "snapshot_request"
+"""Millstream's own field: what a blocking snapshot that is under way was asked to read."""
+
+_OF_SNAPSHOT: Final = ("last_snapshot_record", "snapshot", "snapshot_completed", PROGRESS, REQUEST)
 _POSITIONS: Final = frozenset({"lsn", "lsn_proc", "lsn_commit"})
 
 
@@ -49,15 +56,11 @@ class Position:
 
 def read_offset(offset: Mapping[str, Any]) -> Position:
     """The position that an offset stands for; raises `ConnectError` naming what is wrong with it."""
-    if pending := offset.get("incremental_snapshot_collections"):
-        raise ConnectError(
-            f"the offset is in the middle of an incremental snapshot of {pending}, which is not supported "
-            "yet: let Debezium finish or stop it first"
-        )
     lsn = _number(offset, "lsn")
     if lsn is None:
         raise ConnectError(f"the offset {dict(offset)} has no lsn: reset the offsets of the connector")
-    if offset.get("snapshot"):
+    # Snapshots of the other kinds come out of the stream, whose position is beside theirs.
+    if offset.get("snapshot") and str(offset["snapshot"]).upper() not in ("BLOCKING", "INCREMENTAL"):
         # `txId` is the snapshot's own and `lsn` no change's, so the first change may have both.
         return Position(Lsn(lsn), Lsn(lsn), Lsn(0), None, _in_snapshot(offset))
     done = _number(offset, "lsn_proc")
@@ -68,6 +71,11 @@ def read_offset(offset: Mapping[str, Any]) -> Position:
 def moved(offset: Mapping[str, Any], lsn: Lsn) -> dict[str, Any]:
     """The same offset further on: everything that committed before `lsn` has been written."""
     return {name: lsn if name in _POSITIONS else value for name, value in offset.items()}
+
+
+def without_snapshot(offset: Mapping[str, Any]) -> dict[str, Any]:
+    """The stream's part of an offset that a snapshot which interrupted the stream has written."""
+    return {name: value for name, value in offset.items() if name not in _OF_SNAPSHOT}
 
 
 def _number(offset: Mapping[str, Any], name: str) -> int | None:
@@ -86,9 +94,11 @@ def _in_snapshot(offset: Mapping[str, Any]) -> bool:
     return not offset.get("snapshot_completed", offset.get("last_snapshot_record", False))
 
 
-def snapshot_offset(lsn: int, tx_id: int, ts_us: int, completed: bool) -> dict[str, Any]:
+def snapshot_offset(
+    lsn: int, tx_id: int | None, ts_us: int, completed: bool, kind: str = "INITIAL"
+) -> dict[str, Any]:
     """The offset of a snapshot's records; `completed` for its last one."""
     return {
         "last_snapshot_record": completed, "lsn": lsn, "txId": tx_id, "ts_usec": ts_us,
-        "snapshot": "INITIAL", "snapshot_completed": completed,
+        "snapshot": kind, "snapshot_completed": completed,
     }  # fmt: skip

@@ -1,122 +1,172 @@
-"""The snapshot: every captured table read by COPY in one REPEATABLE READ transaction."""
+"""The snapshot: every captured table read by COPY as of one moment, in chunks, made into records."""
 
 import re
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import psycopg
+from psycopg import errors
 
 from connect.api import ConnectError, SourceRecord
 from connectors.postgres.catalog import Catalog, Table
 from connectors.postgres.config import PostgresSourceConfig
-from connectors.postgres.connection import CopyReader, quote_name, start_copy
-from connectors.postgres.envelope import SourceBlocks, TransactionSource, timestamps
+from connectors.postgres.connection import connect, quote_name
 from connectors.postgres.filters import Filters
-from connectors.postgres.offsets import Lsn, snapshot_offset
+from connectors.postgres.notifications import SnapshotNotifications
 from connectors.postgres.plan import TablePlan
-from connectors.postgres.records import READ, RECORD_OVERHEAD_BYTES, RecordMaker
+from connectors.postgres.records import RecordMaker
+from connectors.postgres.snapshot_chunks import CHUNK_BYTES_MAX, ChunkMaker, Progress, Scan, table_size
+from connectors.postgres.snapshot_progress import SnapshotMeter
+from connectors.postgres.snapshot_readers import QUEUE_BYTES_MAX, ParallelReader, SerialReader
+from connectors.postgres.snapshot_records import SnapshotPoint, SnapshotRecords
 from connectors.postgres.type_map import TypeMap
 
-_ESCAPE: Final = re.compile(r"\\(.)")
-# https://www.postgresql.org/docs/current/sql-copy.html, "Text Format"
-_ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-_NULL_TEXT: Final = "\\N"
-_WAIT_S: Final = 0.5
+_CHUNK_BYTES_MIN: Final = 1 << 20
+_COUNTED_BYTES_MAX: Final = 8 << 20
+_OWN_SNAPSHOT: Final = ("repeatable_read", "serializable")
 
 
 @dataclass(frozen=True, slots=True)
-class SnapshotPoint:
-    """What the snapshot shows. `lsn` is where the stream goes on; `name` an exported snapshot."""
+class Scope:
+    """Which of the captured tables are read (`schema.table`, as regexes, empty: those that the config
+    says), by which SELECT where it is not the table, and what has been read already."""
 
-    lsn: Lsn
-    name: str | None
-
-
-class _Pending(NamedTuple):
-    """The last row so far: its marker depends on what comes next."""
-
-    plan: TablePlan
-    row: list[str]
-    first: bool
-    first_of_all: bool
+    tables: Sequence[re.Pattern[str]] = ()
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Progress)
 
 
 class Snapshot:
-    """Reads the tables once; give it a connection of its own."""
+    """Reads the tables once, over connections of its own."""
 
     def __init__(
-        self, config: PostgresSourceConfig, connection: psycopg.Connection[Any], filters: Filters,
-        maker: RecordMaker, batch_bytes_max: int,
+        self, config: PostgresSourceConfig, filters: Filters, maker: RecordMaker, batch_bytes_max: int,
+        notifications: SnapshotNotifications, meter: SnapshotMeter,
     ) -> None:  # fmt: skip
         self._config = config
-        self._connection = connection
-        self._catalog = Catalog(connection)
         self._filters = filters
         self._types = TypeMap(config)
         self._maker = maker
-        self._sources = SourceBlocks(config)
         self._batch_bytes_max = batch_bytes_max
+        self._notifications = notifications
+        self._meter = meter
+        self.completed_offset: Mapping[str, Any] = {}
+        """The offset behind the snapshot, once `read` has ended."""
 
-    def read(self, point: SnapshotPoint) -> Iterator[list[SourceRecord]]:
+    def read(self, point: SnapshotPoint, scope: Scope) -> Iterator[list[SourceRecord]]:
         """Batches of records, some of them empty while the server is slow."""
-        self._begin(point)
-        ts_us = time.time_ns() // 1000
-        tx_id = self._scalar("SELECT txid_snapshot_xmax(txid_current_snapshot())")
-        offset = snapshot_offset(point.lsn, tx_id, ts_us, completed=False)
-        markers = _Markers(self._sources, ts_us, tx_id)
-        read = partial(self._maker.present, READ)
-        pending: _Pending | None = None
-        for place, table in enumerate(self._tables()):
-            plan, reader = self._open(table)
-            middle = markers.middle.block(plan.source_table, point.lsn)
-            first = True
-            for rows in self._rows(plan, reader):
-                batch: list[SourceRecord] = []
-                tail = timestamps(time.time_ns())
-                if rows and first:
-                    if pending is not None:
-                        source = markers.followed(pending, same_table=False).block(
-                            pending.plan.source_table, point.lsn
-                        )
-                        batch.append(read(pending.plan, pending.row, source, tail, offset))
-                    pending = _Pending(plan, rows.pop(0), True, place == 0)
-                    first = False
-                if rows and pending is not None:
-                    source = markers.followed(pending, same_table=True).block(plan.source_table, point.lsn)
-                    batch.append(read(plan, pending.row, source, tail, offset))
-                    pending = _Pending(plan, rows.pop(), False, False)
-                    batch += [read(plan, row, middle, tail, offset) for row in rows]
-                yield batch
-        if pending is not None:
-            source = markers.last.block(pending.plan.source_table, point.lsn)
-            completed = snapshot_offset(point.lsn, tx_id, ts_us, completed=True)
-            yield [read(pending.plan, pending.row, source, timestamps(time.time_ns()), completed)]
-        self._connection.execute("COMMIT")
+        with ExitStack() as stack:
+            # Closed without a word to the server: it may be in the middle of a COPY.
+            control = stack.enter_context(closing(connect(self._config)))
+            name = self._begin(control, point.name)
+            tables = self._tables(control, scope)
+            self._lock(control, tables)
+            chunks = ChunkMaker(
+                tables, partial(self._open, scope.overrides), scope.overrides, self._chunk_bytes(),
+                scope.progress,
+            )  # fmt: skip
+            records = SnapshotRecords(
+                self._config, self._maker, point, _next_tx_id(control), scope.progress,
+                self._notifications, self._meter,
+            )  # fmt: skip
+            self._meter.begin({table.full_name: _estimate(control, table) for table in tables})
+            if notified := records.started([table.full_name for table in tables]):
+                yield notified
+            threads = self._config.snapshot_max_threads
+            lines_max, bytes_max = self._config.max_batch_size, self._batch_bytes_max
+            reader: SerialReader | ParallelReader
+            if threads == 1:
+                reader = SerialReader(control, chunks, lines_max, bytes_max)
+            else:
+                others = partial(self._connect, name or self._export(control))
+                reader = ParallelReader(others, chunks, lines_max, bytes_max, threads)
+            stack.enter_context(reader)
+            for piece in reader:
+                yield [] if piece is None else records.batch(piece)
+            yield records.finished()
+            self.completed_offset = records.completed_offset
+            control.execute("COMMIT")
+        self._meter.end()
 
-    def _begin(self, point: SnapshotPoint) -> None:
-        self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        if point.name is not None:
-            self._connection.execute(f"SET TRANSACTION SNAPSHOT '{point.name}'".encode())
-        self._connection.execute("SET LOCAL statement_timeout = 0")
+    def _chunk_bytes(self) -> int:
+        return max(
+            _CHUNK_BYTES_MIN, min(CHUNK_BYTES_MAX, QUEUE_BYTES_MAX // self._config.snapshot_max_threads)
+        )
 
-    def _scalar(self, sql: str) -> Any:
-        row = self._connection.execute(sql.encode()).fetchone()
+    # --- the transaction
+
+    def _connect(self, snapshot: str | None) -> psycopg.Connection[Any]:
+        connection = connect(self._config)
+        try:
+            self._begin(connection, snapshot)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _begin(self, connection: psycopg.Connection[Any], snapshot: str | None) -> str | None:
+        """Begin the transaction that reads; the snapshot that it shows, where it is an exported one."""
+        if self._config.snapshot_isolation_mode in _OWN_SNAPSHOT:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            if snapshot is not None:
+                connection.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'".encode())
+        else:  # each statement has a snapshot of its own
+            connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED, READ ONLY")
+            snapshot = None
+        connection.execute("SET LOCAL statement_timeout = 0")
+        return snapshot
+
+    def _export(self, control: psycopg.Connection[Any]) -> str | None:
+        if self._config.snapshot_isolation_mode not in _OWN_SNAPSHOT:
+            return None
+        row = control.execute("SELECT pg_export_snapshot()").fetchone()
         return row[0] if row else None
 
-    def _tables(self) -> list[Table]:
-        found = [
-            (self._filters.snapshot_order(schema, name), schema, name, oid)
-            for oid, schema, name in self._catalog.tables()
-            if self._filters.in_snapshot(schema, name)
-        ]
-        tables = [self._catalog.table(oid, schema, name) for _, schema, name, oid in sorted(found)]
-        return [table for table in tables if table is not None]
+    def _lock(self, control: psycopg.Connection[Any], tables: Sequence[Table]) -> None:
+        if self._config.snapshot_locking_mode != "shared" or not tables:
+            return
+        timeout_ms = self._config.snapshot_lock_timeout_ms
+        control.execute(f"SET LOCAL lock_timeout = {timeout_ms}".encode())
+        for table in tables:
+            try:
+                control.execute(f"LOCK TABLE {_quoted(table)} IN ACCESS SHARE MODE".encode())
+            except errors.LockNotAvailable as exc:
+                raise ConnectError(
+                    f"table {table.full_name} could not be locked within snapshot.lock.timeout.ms="
+                    f"{timeout_ms}: end the statement that locks it, such as ALTER TABLE, and restart the "
+                    "task; or set snapshot.locking.mode=none"
+                ) from exc
+        control.execute("SET LOCAL lock_timeout = 0")
 
-    def _open(self, table: Table) -> tuple[TablePlan, CopyReader]:
-        """The table's plan, and the rows of its columns that are captured or belong to its key."""
+    # --- the tables
+
+    def _tables(self, control: psycopg.Connection[Any], scope: Scope) -> list[Table]:
+        catalog = Catalog(control)
+        found = sorted(
+            (self._filters.snapshot_order(schema, name), schema, name, oid)
+            for oid, schema, name in catalog.tables()
+            if self._is_wanted(schema, name, scope.tables)
+        )
+        tables = [catalog.table(oid, schema, name) for _, schema, name, oid in found]
+        present = [table for table in tables if table is not None]
+        order = self._config.snapshot_order_by_row_count
+        if order != "disabled":
+            rows = {table.oid: _row_count(control, table) for table in present}
+            present.sort(key=lambda table: rows[table.oid], reverse=order == "descending")
+        return present
+
+    def _is_wanted(self, schema: str, name: str, tables: Sequence[re.Pattern[str]]) -> bool:
+        if not tables:
+            return self._filters.in_snapshot(schema, name)
+        return self._filters.keeps_table(schema, name) and any(
+            pattern.fullmatch(f"{schema}.{name}") for pattern in tables
+        )
+
+    def _open(self, overrides: Mapping[str, str], connection: psycopg.Connection[Any], table: Table) -> Scan:
+        """How to read the table's columns that are captured or belong to its key."""
         columns = [
             column for column in table.columns
             if column.name in table.key or self._filters.keeps_column(table.schema, table.name, column.name)
@@ -124,82 +174,36 @@ class Snapshot:
         incoming = [(column.name, column.type, column.typmod) for column in columns]
         plan = TablePlan(table, incoming, (), self._config, self._types, self._filters)
         names = [column.name for column in columns]
-        source = f"{quote_name(table.schema)}.{quote_name(table.name)}"
-        override = (
-            self._config.override(table.full_name)
-            if table.full_name in self._config.snapshot_overrides
-            else None
-        )
+        override = overrides.get(table.full_name)
         if override is None:
-            wanted = ", ".join(quote_name(name) for name in names)
+            source = _quoted(table)
+            wanted = ", ".join(f"t.{quote_name(name)}" for name in names)
         else:
-            source = f"({override.rstrip().rstrip(';')}) AS rows"
-            given = self._connection.execute(f"SELECT * FROM {source} LIMIT 0".encode()).description or ()
+            source = f"({override.rstrip().rstrip(';')})"
+            given = connection.execute(f"SELECT * FROM {source} AS t LIMIT 0".encode()).description or ()
             present = {column.name for column in given}
-            wanted = ", ".join(quote_name(name) if name in present else "NULL" for name in names)
-        return plan, start_copy(self._connection, f"COPY (SELECT {wanted} FROM {source}) TO STDOUT")
-
-    def _rows(self, plan: TablePlan, reader: CopyReader) -> Iterator[list[list[str]]]:
-        """The rows as JSON fragments, in batches; an empty batch when the server takes long."""
-        limit, bytes_max = self._config.max_batch_size, self._batch_bytes_max
-        receive, encoders = reader.receive, plan.encoders
-        steps = [(place, encode) for place, encode in enumerate(encoders) if encode is not None]
-        rows: list[list[str]] = []
-        size = 0
-        try:
-            while True:
-                line = receive()
-                if line is None:
-                    if rows:
-                        yield rows
-                        rows, size = [], 0
-                    elif not reader.wait(_WAIT_S):
-                        yield []
-                    continue
-                text = line.decode()
-                fields = text[:-1].split("\t") if encoders else []
-                if "\\" in text:
-                    fields = [
-                        "null" if field == _NULL_TEXT else encode(_unescape(field)) if encode else field
-                        for field, encode in zip(fields, encoders, strict=True)
-                    ]
-                else:
-                    for place, encode in steps:
-                        fields[place] = encode(fields[place])
-                rows.append(fields)
-                size += len(line) + RECORD_OVERHEAD_BYTES
-                if len(rows) >= limit or size >= bytes_max:
-                    yield rows
-                    rows, size = [], 0
-        except EOFError:
-            yield rows
-        except ValueError as exc:
-            raise ConnectError(f"a row of {plan.table.full_name} cannot be read: {exc}") from exc
+            wanted = ", ".join(f"t.{quote_name(name)}" if name in present else "NULL" for name in names)
+        return Scan(table, plan, f"SELECT {wanted} FROM {source} AS t")
 
 
-def _unescape(field: str) -> str:
-    if "\\" not in field:
-        return field
-    return _ESCAPE.sub(lambda found: _ESCAPES.get(found[1], found[1]), field)
+def _quoted(table: Table) -> str:
+    return f"{quote_name(table.schema)}.{quote_name(table.name)}"
 
 
-class _Markers:
-    """The source blocks of a snapshot by the marker of its records."""
+def _next_tx_id(connection: psycopg.Connection[Any]) -> int:
+    row = connection.execute("SELECT txid_snapshot_xmax(txid_current_snapshot())").fetchone()
+    return int(row[0]) if row else 0
 
-    def __init__(self, sources: SourceBlocks, ts_us: int, tx_id: int) -> None:
-        def block(marker: str) -> TransactionSource:
-            return sources.transaction(ts_us, tx_id, 0, marker)
 
-        self.middle = block("true")
-        self.last = block("last")
-        self._first = block("first")
-        self._first_of_table = block("first_in_data_collection")
-        self._last_of_table = block("last_in_data_collection")
+def _estimate(connection: psycopg.Connection[Any], table: Table) -> int | None:
+    size = table_size(connection, table.oid)
+    return None if size is None else size.rows
 
-    def followed(self, row: _Pending, same_table: bool) -> TransactionSource:
-        """The block of a row that another one follows, in the same table or the next."""
-        if row.first_of_all:
-            return self._first
-        if not same_table:
-            return self._last_of_table
-        return self._first_of_table if row.first else self.middle
+
+def _row_count(connection: psycopg.Connection[Any], table: Table) -> int:
+    """As the server estimates; small tables are counted, as it may know nothing of them yet."""
+    size = table_size(connection, table.oid)
+    if size is not None and size.heap_bytes > _COUNTED_BYTES_MAX and size.rows is not None:
+        return size.rows
+    row = connection.execute(f"SELECT count(*) FROM {_quoted(table)}".encode()).fetchone()
+    return int(row[0]) if row else 0

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing
 from typing import Any, Final
 
 import psycopg
@@ -19,7 +18,8 @@ from connectors.postgres.filters import Filters
 from connectors.postgres.heartbeat import Heartbeats
 from connectors.postgres.identity import set_identities
 from connectors.postgres.messages import MessageRecords
-from connectors.postgres.offsets import Lsn, Position, moved, parse_lsn, read_offset, show_lsn
+from connectors.postgres.notifications import Notifications, SnapshotNotifications
+from connectors.postgres.offsets import PROGRESS, Lsn, Position, moved, parse_lsn, read_offset, show_lsn
 from connectors.postgres.plan import TablePlan
 from connectors.postgres.records import RecordMaker
 from connectors.postgres.slots import (
@@ -32,7 +32,11 @@ from connectors.postgres.slots import (
     prepare_publication,
     slot_ahead,
 )
-from connectors.postgres.snapshot import Snapshot, SnapshotPoint
+from connectors.postgres.snapshot import Scope, Snapshot
+from connectors.postgres.snapshot_chunks import Progress
+from connectors.postgres.snapshot_mode import snapshot_mode
+from connectors.postgres.snapshot_progress import SnapshotMeter
+from connectors.postgres.snapshot_records import SnapshotPoint
 from connectors.postgres.stream import Stream
 from connectors.postgres.type_map import TypeMap
 
@@ -40,7 +44,6 @@ _BATCH_BYTES: Final = 8 << 20
 _FIRST_RETRY_S: Final = 0.05
 _PAUSE_S: Final = 0.5
 _MESSAGES_SINCE: Final = 140000
-_NEVER: Final = ("no_data", "never")
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +58,9 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         self._config = config
         self._filters = Filters(config)
         self._maker = RecordMaker(config, context.task_id)
+        self._mode = snapshot_mode(config)
+        self._notifications = Notifications(config, self._maker.source_partition)
+        self._meter = SnapshotMeter(context.metrics, config.topic_prefix)
         self._batch_bytes = config.max_queue_bytes or _BATCH_BYTES
         stored = context.offset(self._maker.source_partition)
         # The offset after the last record handed out: a lost connection goes on there.
@@ -122,9 +128,10 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
             prepare_publication(self._connection, config, self._filters, catalog)
             self._replication = ReplicationConnection(config)
         if self._wants_snapshot(position, slot):
+            scope = Scope(overrides=self._overrides(), progress=self._progress(position, slot))
             point = self._snapshot_point(slot)
             yield from self._pause(config.snapshot_delay_ms / 1000)
-            yield from self._read_snapshot(point)
+            yield from self._read_snapshot(point, scope)
             start, position = point.lsn, None
         elif position is not None:
             self._check_position(position, slot)
@@ -132,7 +139,7 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         else:
             start = slot.confirmed_lsn if slot else create_slot(self._replication_connection(), config).lsn
         if not self._streams():
-            log.info("snapshot.mode=initial_only streams nothing")
+            log.info("this snapshot.mode streams nothing", mode=config.snapshot_mode)
             while True:
                 yield from self._pause(_PAUSE_S)
         yield from self._pause(config.streaming_delay_ms / 1000)
@@ -143,7 +150,7 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         try:
             return find_slot(connection, self._config)
         except LostWalError:
-            if self._config.snapshot_mode != "when_needed":
+            if not self._mode.when_changes_are_lost:
                 raise
             log.warning("the slot has lost WAL and is made anew", slot=self._config.slot_name)
             drop_slot(connection, self._config.slot_name)
@@ -166,19 +173,42 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
             )
 
     def _streams(self) -> bool:
-        return self._config.snapshot_mode != "initial_only"
+        return self._mode.streams
 
     def _wants_snapshot(self, position: Position | None, slot: Slot | None) -> bool:
-        mode = self._config.snapshot_mode
-        if mode in _NEVER:
+        mode = self._mode
+        if mode.without_offset and (position is None or position.in_snapshot):
+            return True
+        if mode.at_each_start and not self._started_snapshot:
+            return True
+        if position is None or not mode.streams:
             return False
-        if position is None or position.in_snapshot:
-            return True
-        if mode == "always" and not self._started_snapshot:
-            return True
         if slot is None:
-            return mode == "when_needed" or self._config.slot_drop_on_stop
-        return mode == "when_needed" and slot.confirmed_lsn > position.start
+            return mode.when_changes_are_lost or (mode.without_offset and self._config.slot_drop_on_stop)
+        return mode.when_changes_are_lost and slot.confirmed_lsn > position.start
+
+    def _overrides(self) -> dict[str, str]:
+        return {
+            table: select for table in self._config.snapshot_overrides
+            if (select := self._config.override(table)) is not None
+        }  # fmt: skip
+
+    def _progress(self, position: Position | None, slot: Slot | None) -> Progress:
+        """What an interrupted snapshot has read already, as far as it still counts.
+
+        The exported snapshot that it read is gone, and the rest is read as of now. That is right only if the
+        stream tells afterwards what has changed since the first rows were read: the same slot must be there.
+        """
+        if position is None or not position.in_snapshot or slot is None or not self._streams():
+            return Progress()
+        if self._last_offset is None or slot.confirmed_lsn > position.lsn:
+            return Progress()
+        shown = self._last_offset.get(PROGRESS)
+        if not isinstance(shown, str):
+            return Progress()
+        progress = Progress.from_json(shown)
+        log.info("the snapshot goes on where it was", done=len(progress.done), table=progress.table)
+        return progress
 
     def _snapshot_point(self, slot: Slot | None) -> SnapshotPoint:
         """Where the snapshot stands.
@@ -194,14 +224,21 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         made = create_slot(self._replication_connection(), self._config)
         return SnapshotPoint(made.lsn, made.snapshot_name)
 
-    def _read_snapshot(self, point: SnapshotPoint) -> Iterator[Sequence[SourceRecord]]:
+    def _read_snapshot(self, point: SnapshotPoint, scope: Scope) -> Iterator[Sequence[SourceRecord]]:
         self._started_snapshot = True
-        log.info("snapshot starts", lsn=show_lsn(point.lsn))
-        # Closed without a word to the server: it may be in the middle of a COPY.
-        with closing(connect(self._config)) as connection:
-            snapshot = Snapshot(self._config, connection, self._filters, self._maker, self._batch_bytes)
-            yield from snapshot.read(point)
-        log.info("snapshot finished")
+        log.info("snapshot", lsn=show_lsn(point.lsn), kind=point.kind)
+        snapshot = Snapshot(
+            self._config, self._filters, self._maker, self._batch_bytes,
+            SnapshotNotifications(self._notifications), self._meter,
+        )  # fmt: skip
+        try:
+            yield from snapshot.read(point, scope)
+        finally:
+            self._meter.interrupt()
+        # Where no row carried it. On its own, as it must not come after the stream's first records.
+        self._last_offset = snapshot.completed_offset
+        self._context.advance(self._maker.source_partition, snapshot.completed_offset)
+        yield []
 
     def _read_stream(
         self, start: Lsn, resume: Position | None, catalog: Catalog

@@ -18,7 +18,6 @@ NOT_YET = {
     "masks": "masks of columns",
     "names_adjusted_unicode": "adjustment of names",
     "notifications": "notifications",
-    "snapshot_parallel": "snapshot.max.threads",
     "transaction_metadata": "transaction metadata",
     "types_propagate_source": "propagation of source types",
 }

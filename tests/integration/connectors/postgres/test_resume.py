@@ -229,6 +229,8 @@ def await_confirmed(capture: Capture, lsn: int) -> None:
     while confirmed(capture) < lsn:
         assert time.monotonic() < deadline, "the slot does not move"
         capture.poll()
+        if capture.context.advanced is not None:
+            capture.store_advance()
 
 
 def test_a_slot_that_is_still_held_is_waited_for(capture: Capture) -> None:
