@@ -5,6 +5,7 @@ is left out in silence.
 """
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from pydantic import SecretStr
 
 from connect.api import Config, ConfigError, FieldError, Importance, Kind, setting
 from connect.api.java_patterns import JavaPattern, time_zone
+from connectors.s3.access import Access, Encryption, Proxy, Role
 
 HIGH, MEDIUM, LOW = Importance.HIGH, Importance.MEDIUM, Importance.LOW
 
@@ -32,6 +34,21 @@ _PARTITIONER_CLASSES: Final = (DEFAULT_PARTITIONER, FIELD_PARTITIONER, *TIME_PAR
 
 PART_BYTES_MIN: Final = 5 << 20  # S3's own limit
 _DEFAULT_CREDENTIALS: Final = "com.amazonaws.auth.DefaultAWSCredentialsProviderChain"
+_ASSUME_ROLE: Final = "AwsAssumeRoleCredentialsProvider"
+_ANONYMOUS: Final = "AnonymousCredentialsProvider"
+# All but those two look where boto3 looks: environment, profile, web identity, container, instance.
+_PROVIDERS: Final = (
+    "DefaultAWSCredentialsProviderChain", _ASSUME_ROLE, _ANONYMOUS, "DefaultCredentialsProvider",
+    "EnvironmentVariableCredentialsProvider", "ProfileCredentialsProvider",
+    "InstanceProfileCredentialsProvider", "EC2ContainerCredentialsProviderWrapper",
+    "WebIdentityTokenCredentialsProvider",
+)  # fmt: skip
+_ACLS: Final = (
+    "private", "public-read", "public-read-write", "authenticated-read", "log-delivery-write",
+    "bucket-owner-read", "bucket-owner-full-control", "aws-exec-read",
+)  # fmt: skip
+_HTTP: Final = ("http://", "https://")
+_NO_URL: Final = "The URL must begin with http:// or https://"
 
 
 def class_named(name: str, classes: Iterable[str]) -> str | None:
@@ -77,9 +94,30 @@ def _only(*accepted: Any) -> Callable[[Any], str | None]:
     return check
 
 
-def _one_of(*choices: str) -> Callable[[str], str | None]:
-    def check(value: str) -> str | None:
-        return None if value.lower() in choices else f"Value must be one of: {', '.join(choices)}"
+def _check_tags(value: list[str]) -> str | None:
+    wrong = [pair for pair in value if pair.count(":") != 1 or pair.startswith(":")]
+    return f"Tags are given as key:value, unlike {wrong[0]}" if wrong else None
+
+
+def _check_provider(value: str) -> str | None:
+    if value.rpartition(".")[2] in _PROVIDERS:
+        return None
+    return (
+        f"Millstream cannot run Java classes; it knows these, by their simple names: {', '.join(_PROVIDERS)}"
+    )
+
+
+def _check_customer_key(value: str) -> str | None:
+    try:
+        key = b64decode(value, validate=True)
+    except ValueError:
+        key = b"?"
+    return None if len(key) in (0, 32) else "The key must be base64 of 32 bytes"
+
+
+def _one_of(*choices: str) -> Callable[[str | None], str | None]:
+    def check(value: str | None) -> str | None:
+        return None if (value or "").lower() in choices else f"Value must be one of: {', '.join(choices)}"
 
     return check
 
@@ -137,12 +175,17 @@ class S3SinkConfig(Config):
         check=lambda value: None if value else "String must be non-empty",
     )  # fmt: skip
     object_tagging: bool = setting(
-        "s3.object.tagging", default=False, importance=LOW, group="S3", check=_only(False),
+        "s3.object.tagging", default=False, importance=LOW, group="S3",
         doc="Tag objects with startOffset, endOffset and recordCount.",
     )  # fmt: skip
     object_tags: list[str] = setting(
-        "s3.object.tagging.key.value.pairs", default=[], importance=LOW, group="S3", check=_only([]),
-        doc="More tags for objects, as key:value.",
+        "s3.object.tagging.key.value.pairs", default=[], importance=LOW, group="S3", check=_check_tags,
+        doc="More tags for objects, as key:value, separated by commas.",
+    )  # fmt: skip
+    on_tagging_error: str = setting(
+        "s3.object.behavior.on.tagging.error", default="ignore", importance=LOW, group="S3",
+        check=_one_of("ignore", "fail"), recommended=("ignore", "fail"),
+        doc="What to do when an object is there and its tags cannot be set.",
     )  # fmt: skip
     region: str = setting("s3.region", default="us-west-2", group="S3", doc="The region of the bucket.")
     part_bytes: int = setting(
@@ -153,9 +196,25 @@ class S3SinkConfig(Config):
     )  # fmt: skip
     credentials_provider: str = setting(
         "s3.credentials.provider.class", kind=Kind.CLASS, default=_DEFAULT_CREDENTIALS, importance=LOW,
-        group="S3", check=_only(_DEFAULT_CREDENTIALS),
+        group="S3", check=_check_provider,
         doc="Without aws.access.key.id the usual places are looked at: environment, profile, container, "
-            "instance.",
+            "instance. AwsAssumeRoleCredentialsProvider assumes s3.credentials.provider.sts.role.arn.",
+    )  # fmt: skip
+    role_arn: str | None = setting(
+        "s3.credentials.provider.sts.role.arn", default=None, importance=MEDIUM, group="S3",
+        doc="The role to assume.",
+    )  # fmt: skip
+    role_session: str = setting(
+        "s3.credentials.provider.sts.role.session.name", default="millstream", importance=LOW, group="S3",
+        doc="How the session with the role is called in AWS's logs.",
+    )  # fmt: skip
+    role_external_id: str | None = setting(
+        "s3.credentials.provider.sts.role.external.id", default=None, importance=LOW, group="S3",
+        doc="The external id that the role asks for.",
+    )  # fmt: skip
+    sts_endpoint: str | None = setting(
+        "s3.credentials.provider.sts.endpoint", default=None, importance=LOW, group="S3",
+        doc="The endpoint of STS, where it is not that of AWS.",
     )  # fmt: skip
     access_key_id: str = setting(
         "aws.access.key.id", default="", importance=HIGH, group="S3",
@@ -166,24 +225,23 @@ class S3SinkConfig(Config):
         doc="The secret that belongs to aws.access.key.id.",
     )  # fmt: skip
     sse_algorithm: str = setting(
-        "s3.ssea.name", default="", importance=LOW, group="S3", check=_only(""),
-        doc="The algorithm of server-side encryption.",
+        "s3.ssea.name", default="", importance=LOW, group="S3",
+        check=_one_of("", "aes256", "aws:kms", "aws:kms:dsse"), recommended=("AES256", "aws:kms"),
+        doc="The algorithm of server-side encryption: AES256 or aws:kms.",
     )  # fmt: skip
     sse_customer_key: SecretStr | None = setting(
-        "s3.sse.customer.key", default=None, importance=LOW, group="S3", check=_only(None, ""),
-        doc="The key of server-side encryption with a key of your own.",
+        "s3.sse.customer.key", default=None, importance=LOW, group="S3", check=_check_customer_key,
+        doc="Base64 of 32 bytes: server-side encryption with a key of your own; s3.ssea.name is AES256 then.",
     )  # fmt: skip
     sse_kms_key_id: str = setting(
-        "s3.sse.kms.key.id", default="", importance=LOW, group="S3", check=_only(""),
-        doc="The KMS key of server-side encryption.",
+        "s3.sse.kms.key.id", default="", importance=LOW, group="S3",
+        doc="The KMS key of server-side encryption with s3.ssea.name=aws:kms; AWS's own if not set.",
     )  # fmt: skip
     acl_canned: str | None = setting(
-        "s3.acl.canned", default=None, importance=LOW, group="S3", check=_only(None, ""),
-        doc="The canned ACL of objects.",
+        "s3.acl.canned", default=None, importance=LOW, group="S3", check=_one_of("", *_ACLS),
+        recommended=_ACLS, doc="The canned ACL of objects.",
     )  # fmt: skip
-    wan_mode: bool = setting(
-        "s3.wan.mode", default=False, group="S3", check=_only(False), doc="Use S3's accelerated endpoint."
-    )
+    wan_mode: bool = setting("s3.wan.mode", default=False, group="S3", doc="Use S3's accelerated endpoint.")
     compression_type: str = setting(
         "s3.compression.type", default="none", importance=LOW, group="S3", check=_one_of("none", "gzip"),
         recommended=("none", "gzip"), doc="How JSON and bytes are compressed: none or gzip.",
@@ -213,14 +271,19 @@ class S3SinkConfig(Config):
         doc="What stands behind each record of bytes; a line feed if not set.",
     )  # fmt: skip
     proxy_url: str = setting(
-        "s3.proxy.url", default="", importance=LOW, group="S3", check=_only(""), doc="The proxy before S3."
+        "s3.proxy.url",
+        default="",
+        importance=LOW,
+        group="S3",
+        check=lambda value: None if not value or value.startswith(_HTTP) else _NO_URL,
+        doc="The proxy before S3, as http://host:port.",
     )
     proxy_user: str | None = setting(
-        "s3.proxy.user", default=None, importance=LOW, group="S3", check=_only(None, ""),
+        "s3.proxy.user", default=None, importance=LOW, group="S3",
         doc="The proxy's user.",
     )  # fmt: skip
     proxy_password: SecretStr | None = setting(
-        "s3.proxy.password", default=None, importance=LOW, group="S3", check=_only(None, ""),
+        "s3.proxy.password", default=None, importance=LOW, group="S3",
         doc="The proxy's password.",
     )  # fmt: skip
     null_values: str = setting(
@@ -240,20 +303,20 @@ class S3SinkConfig(Config):
     )  # fmt: skip
 
     store_keys: bool = setting(
-        "store.kafka.keys", default=False, importance=LOW, group="Keys and Headers", check=_only(False),
+        "store.kafka.keys", default=False, importance=LOW, group="Keys and Headers",
         doc="Also write keys, as objects beside those of the values.",
     )  # fmt: skip
     store_headers: bool = setting(
-        "store.kafka.headers", default=False, importance=LOW, group="Keys and Headers", check=_only(False),
+        "store.kafka.headers", default=False, importance=LOW, group="Keys and Headers",
         doc="Also write headers, as objects beside those of the values.",
     )  # fmt: skip
     keys_format_class: str = setting(
         "keys.format.class", kind=Kind.CLASS, default=AVRO_FORMAT, importance=LOW,
-        group="Keys and Headers", doc="The format of keys.",
+        group="Keys and Headers", check=_check_format, recommended=_FORMATS, doc="The format of keys.",
     )  # fmt: skip
     headers_format_class: str = setting(
         "headers.format.class", kind=Kind.CLASS, default=AVRO_FORMAT, importance=LOW,
-        group="Keys and Headers", doc="The format of headers.",
+        group="Keys and Headers", check=_check_format, recommended=_FORMATS, doc="The format of headers.",
     )  # fmt: skip
     path_style: bool = setting(
         "s3.path.style.access.enabled", default=True, importance=LOW, group="Keys and Headers",
@@ -322,9 +385,62 @@ class S3SinkConfig(Config):
         return class_named(self.format_class, _FORMATS) or self.format_class
 
     @property
+    def keys_format(self) -> str:
+        return class_named(self.keys_format_class, _FORMATS) or self.keys_format_class
+
+    @property
+    def headers_format(self) -> str:
+        return class_named(self.headers_format_class, _FORMATS) or self.headers_format_class
+
+    @property
     def partitioner(self) -> str:
         """The full class name."""
         return class_named(self.partitioner_class, _PARTITIONER_CLASSES) or self.partitioner_class
+
+    @property
+    def access(self) -> Access:
+        """How to reach the bucket."""
+        provider = self.credentials_provider.rpartition(".")[2]
+        role = None
+        if provider == _ASSUME_ROLE and self.role_arn:
+            role = Role(self.role_arn, self.role_session, self.role_external_id, endpoint=self.sts_endpoint)
+        proxy = None
+        if self.proxy_url:
+            proxy = Proxy(self.proxy_url, self.proxy_user, _revealed(self.proxy_password))
+        return Access(
+            bucket=self.bucket,
+            region=self.region,
+            endpoint=self.store_url,
+            key_id=self.access_key_id or None,
+            secret=_revealed(self.secret_access_key),
+            anonymous=provider == _ANONYMOUS,
+            path_style=self.path_style,
+            accelerate=self.wan_mode,
+            role=role,
+            proxy=proxy,
+            encryption=self._encryption,
+            acl=self.acl_canned or None,
+            retries=self.part_retries,
+            backoff_ms=self.part_retry_backoff_ms,
+        )
+
+    @property
+    def _encryption(self) -> Encryption | None:
+        customer_key = _revealed(self.sse_customer_key)
+        if not self.sse_algorithm and not customer_key:
+            return None
+        name = self.sse_algorithm.lower()
+        return Encryption(
+            "AES256" if name in ("", "aes256") else name,
+            self.sse_kms_key_id or None,
+            b64decode(customer_key) if customer_key else None,
+        )
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Those that every object gets, if any does."""
+        pairs = (pair.partition(":") for pair in self.object_tags)
+        return {name.strip(): value.strip() for name, _, value in pairs}
 
     @property
     def is_time_based(self) -> bool:
@@ -339,14 +455,13 @@ class S3SinkConfig(Config):
         return self.rotate_schedule_interval_ms > 0
 
     def check(self) -> Iterable[FieldError]:
-        if bool(self.access_key_id) != bool(
-            self.secret_access_key and self.secret_access_key.get_secret_value()
-        ):
+        if bool(self.access_key_id) != bool(_revealed(self.secret_access_key)):
             missing = "aws.secret.access.key" if self.access_key_id else "aws.access.key.id"
             yield FieldError(missing, "Set both aws.access.key.id and aws.secret.access.key, or neither")
-        if self.store_url is not None and not self.store_url.startswith(("http://", "https://")):
+        if self.store_url is not None and not self.store_url.startswith(_HTTP):
             why = "The endpoint must begin with http:// or https://"
             yield _invalid("store.url", self.store_url, why)
+        yield from self._check_security()
         if self.null_values.lower() == "write" and self.format != JSON_FORMAT:
             yield _invalid("behavior.on.null.values", self.null_values, "Only JsonFormat can write them")
         if self.partitioner == FIELD_PARTITIONER and not any(self.partition_fields):
@@ -356,6 +471,17 @@ class S3SinkConfig(Config):
             yield _invalid("timezone", "", why)
         if self.partitioner == TIME_PARTITIONER:
             yield from self._check_path_format()
+
+    def _check_security(self) -> Iterable[FieldError]:
+        if self.credentials_provider.endswith(_ASSUME_ROLE) and not self.role_arn:
+            yield FieldError("s3.credentials.provider.sts.role.arn", f"{_ASSUME_ROLE} needs the role's ARN")
+        kms = self.sse_algorithm.lower().startswith("aws:kms")
+        if self.sse_kms_key_id and not kms:
+            yield _invalid("s3.sse.kms.key.id", self.sse_kms_key_id, "It needs s3.ssea.name=aws:kms")
+        if kms and _revealed(self.sse_customer_key):
+            yield FieldError("s3.sse.customer.key", "A key of your own needs s3.ssea.name=AES256")
+        if self.proxy_user and not self.proxy_url:
+            yield FieldError("s3.proxy.url", "s3.proxy.user needs the proxy's URL")
 
     def _check_path_format(self) -> Iterable[FieldError]:
         if self.partition_duration_ms <= 0:
@@ -391,6 +517,10 @@ _OF_SOME_FORMATS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
     "parquet.codec": ("snappy", (PARQUET_FORMAT,)),
     "s3.compression.type": ("none", (JSON_FORMAT, BYTES_FORMAT)),
 }
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() or None if secret is not None else None
 
 
 def _invalid(name: str, value: object, why: str) -> FieldError:

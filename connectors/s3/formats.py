@@ -140,19 +140,19 @@ def schemaless_converter(decimal_format: str = "BASE64") -> Converter:
     raise ConnectError(f"the plugin {_JSON_CONVERTER}, which JsonFormat writes with, is not installed")
 
 
-def format_for(config: S3SinkConfig) -> Format:
-    """The format that the settings name."""
+def format_for(config: S3SinkConfig, name: str) -> Format:
+    """The format of this (full) name."""
 
     def compressor() -> Compressor:
         return Gzip(config.compression_level) if config.compression_type == "gzip" else NoCompression()
 
-    if config.format == JSON_FORMAT:
+    if name == JSON_FORMAT:
         return JsonLines(compressor, config.decimal_format.upper())
-    if config.format == AVRO_FORMAT:
+    if name == AVRO_FORMAT:
         from connectors.s3.avro import Avro  # importing these costs memory
 
         return Avro(config.avro_codec.lower())
-    if config.format == PARQUET_FORMAT:
+    if name == PARQUET_FORMAT:
         from connectors.s3.parquet import Parquet
 
         return Parquet(config.parquet_codec.lower())

@@ -7,9 +7,9 @@ from typing import Any
 from connect.api import DataError, SinkRecord
 from connectors.s3.config import S3SinkConfig
 from connectors.s3.fields import where
-from connectors.s3.formats import Format
 from connectors.s3.partitioners import Partitioner
 from connectors.s3.timestamps import TimestampExtractor
+from connectors.s3.views import Views
 
 
 @dataclass(slots=True)
@@ -32,14 +32,14 @@ class Intake:
     def __init__(
         self,
         config: S3SinkConfig,
-        format: Format,
+        views: Views,
         partitioner: Partitioner,
         extractor: TimestampExtractor | None,
         report: Callable[[SinkRecord, Exception], None],
     ) -> None:
         self._null_values = config.null_values.lower()
         self._tombstone_place = config.tombstone_partition
-        self._format = format
+        self._views = views
         self._partitioner = partitioner
         self._extractor = extractor
         self._report = report
@@ -68,7 +68,7 @@ class Intake:
     def _placed(self, records: Sequence[SinkRecord], now_ms: int) -> Batch:
         times = None if self._extractor is None else list(self._extractor.times(records, now_ms))
         places = list(self._partitioner.places(records, times))
-        return Batch(list(records), self._format.items(records), places, times)
+        return Batch(list(records), self._views.items(records), places, times)
 
     def _null(self, record: SinkRecord) -> Batch:
         if self._null_values == "ignore":
@@ -80,4 +80,4 @@ class Intake:
         if self._extractor is not None and record.timestamp_ms is None:
             raise DataError(f"{where(record)} has neither value nor timestamp")
         times = None if self._extractor is None else [record.timestamp_ms or 0]
-        return Batch([record], self._format.items([record]), [self._tombstone_place], times)
+        return Batch([record], self._views.items([record]), [self._tombstone_place], times)

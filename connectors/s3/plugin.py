@@ -5,9 +5,10 @@ from typing import Final
 
 from connect.api import FieldError, SinkConnector
 from connect.version import __version__
+from connectors.s3.access import make_client
 from connectors.s3.config import S3SinkConfig
 from connectors.s3.sink import S3SinkTask
-from connectors.s3.store import error_code, explain, make_client, setting_behind
+from connectors.s3.store import error_code, explain, setting_behind
 
 LOOK_TIMEOUT_S: Final = 5.0
 
@@ -28,7 +29,7 @@ class S3SinkConnector(SinkConnector[S3SinkConfig]):
 
         try:
             # A list tells why it is refused, which a HEAD of the bucket does not.
-            client = make_client(config, read_timeout_s=LOOK_TIMEOUT_S)
+            client = make_client(config.access, read_timeout_s=LOOK_TIMEOUT_S)
             client.list_objects_v2(Bucket=config.bucket, MaxKeys=1)
         except (BotoCoreError, ClientError, ValueError) as exc:
             # Who may only write may not list.

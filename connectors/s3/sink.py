@@ -11,7 +11,7 @@ import structlog
 from connect.api import RetriableError, SinkRecord, SinkTask, SinkTaskContext, TopicPartition
 from connect.api.java_patterns import time_zone
 from connectors.s3.config import S3SinkConfig
-from connectors.s3.formats import format_for
+from connectors.s3.files import Tagging
 from connectors.s3.intake import Intake
 from connectors.s3.naming import Naming
 from connectors.s3.objects import MemoryGauge
@@ -19,6 +19,7 @@ from connectors.s3.partitioners import partitioner_for
 from connectors.s3.rotation import RotationRules, Schedule
 from connectors.s3.store import Bucket
 from connectors.s3.timestamps import extractor_for
+from connectors.s3.views import views_for
 from connectors.s3.writer import FilePlan, PartitionWriter
 
 log = structlog.get_logger(__name__)
@@ -113,21 +114,24 @@ def _by_partition(records: Sequence[SinkRecord]) -> Iterator[tuple[TopicPartitio
 
 
 def _plan(context: SinkTaskContext, config: S3SinkConfig) -> FilePlan:
-    format = format_for(config)
+    views = views_for(config)
     extractor = extractor_for(config) if config.is_time_based else None
     return FilePlan(
-        bucket=Bucket(config),
+        bucket=Bucket(config.access),
         part_bytes=config.part_bytes,
         gauge=MemoryGauge(),
-        format=format,
-        naming=Naming.of(config, format.extension),
-        intake=Intake(config, format, partitioner_for(config), extractor, context.report_errant),
+        views=views,
+        naming=Naming.of(config),
+        intake=Intake(config, views, partitioner_for(config), extractor, context.report_errant),
         rules=RotationRules(
             config.flush_size,
             config.rotate_interval_ms if config.rotates_on_record_time else None,
             config.rotate_file_on_partition_change,
         ),
         extractor=extractor,
+        tagging=Tagging(config.tags, config.on_tagging_error.lower() == "ignore")
+        if config.object_tagging
+        else None,
         only_new_objects=config.rotates_on_schedule and config.conditional_writes,
     )
 

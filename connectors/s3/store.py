@@ -9,17 +9,13 @@ from urllib.parse import urlsplit
 import structlog
 
 from connect.api import ConnectError, RetriableError
-from connectors.s3.config import S3SinkConfig
+from connectors.s3.access import Access, make_client
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
-
-CONNECT_TIMEOUT_S: Final = 5
-READ_TIMEOUT_S: Final = 60
-BACKOFF_S_MAX: Final = 5.0
 
 _CAUSES: Final[Mapping[str, str]] = {
     "NoSuchBucket": "the bucket does not exist",
@@ -59,45 +55,52 @@ class UploadLostError(ConnectError):
 
 
 class Bucket:
-    """The bucket that the settings name. The client is made when it is first needed.
+    """The bucket that `access` names. The client is made when it is first needed.
 
     Every method raises `RetriableError` when trying again later may help, else `ConnectError`.
     """
 
-    def __init__(self, config: S3SinkConfig) -> None:
-        self.name = config.bucket
-        self._config = config
+    def __init__(self, access: Access) -> None:
+        self.name = access.bucket
+        self._access = access
         self._made: S3Client | None = None
 
     @property
     def _client(self) -> "S3Client":
         if self._made is None:
-            self._made = make_client(self._config)
+            self._made = make_client(self._access)
         return self._made
 
     def put(self, key: str, data: bytes, metadata: Mapping[str, str], *, if_absent: bool) -> None:
         """Write an object at once; raises `ObjectExistsError`."""
-        only_new: Any = {"IfNoneMatch": "*"} if if_absent else {}
+        more: dict[str, Any] = {**self._access.for_new_objects, "Metadata": metadata}
+        if if_absent:
+            more["IfNoneMatch"] = "*"
+        self._perform(key, lambda client: client.put_object(Bucket=self.name, Key=key, Body=data, **more))
+
+    def tag(self, key: str, tags: Mapping[str, str]) -> None:
+        """Replace the tags of an object."""
+        pairs: Any = [{"Key": name, "Value": value} for name, value in tags.items()]
         self._perform(
             key,
-            lambda client: client.put_object(
-                Bucket=self.name, Key=key, Body=data, Metadata=metadata, **only_new
-            ),
+            lambda client: client.put_object_tagging(Bucket=self.name, Key=key, Tagging={"TagSet": pairs}),
         )
 
     def start_upload(self, key: str) -> str:
         """Begin a multipart upload; its id. One that a killed task left for this key is given up."""
         self._abort_leftovers(key)
+        more: Any = self._access.for_new_objects
         return self._perform(
-            key, lambda client: client.create_multipart_upload(Bucket=self.name, Key=key)["UploadId"]
+            key, lambda client: client.create_multipart_upload(Bucket=self.name, Key=key, **more)["UploadId"]
         )
 
     def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> str:
         """Write a part, numbered from 1; its ETag. Raises `UploadLostError`."""
+        more: Any = self._access.for_parts
         return self._perform(
             key,
             lambda client: client.upload_part(
-                Bucket=self.name, Key=key, UploadId=upload_id, PartNumber=number, Body=data
+                Bucket=self.name, Key=key, UploadId=upload_id, PartNumber=number, Body=data, **more
             )["ETag"],
         )
 
@@ -140,12 +143,13 @@ class Bucket:
 
     def metadata(self, key: str) -> Mapping[str, str] | None:
         """The metadata of an object; None if there is none of this key."""
+        more: Any = self._access.for_parts
 
         def look(client: "S3Client") -> Mapping[str, str] | None:
             from botocore.exceptions import ClientError
 
             try:
-                return client.head_object(Bucket=self.name, Key=key)["Metadata"]
+                return client.head_object(Bucket=self.name, Key=key, **more)["Metadata"]
             except ClientError as exc:
                 if exc.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
                     return None
@@ -153,11 +157,16 @@ class Bucket:
 
         return self._perform(key, look)
 
+    def check_absent(self, key: str) -> None:
+        """Raises `ObjectExistsError` if there is an object of this key."""
+        if self.metadata(key) is not None:
+            raise ObjectExistsError(f"cannot write s3://{self.name}/{key}: it exists already")
+
     def _perform(self, key: str, request: Callable[["S3Client"], T], retries: int | None = None) -> T:
         from botocore.exceptions import BotoCoreError, ClientError
 
-        tries_left = self._config.part_retries if retries is None else retries
-        wait_s = self._config.part_retry_backoff_ms / 1000
+        tries_left = self._access.retries if retries is None else retries
+        wait_s = self._access.backoff_ms / 1000
         while True:
             try:
                 return request(self._client)
@@ -167,31 +176,8 @@ class Bucket:
                     raise error from exc
                 log.warning("trying again", error=str(error), tries_left=tries_left)
             tries_left -= 1
-            time.sleep(min(wait_s, BACKOFF_S_MAX) * random.uniform(0.5, 1))
+            time.sleep(min(wait_s, self._access.backoff_max_ms / 1000) * random.uniform(0.5, 1))
             wait_s *= 2
-
-
-def make_client(config: S3SinkConfig, *, read_timeout_s: float = READ_TIMEOUT_S) -> "S3Client":
-    """A boto3 client for the settings. Importing boto3 costs 30 MB, so nobody does before this."""
-    import boto3
-    from botocore.config import Config as ClientConfig
-
-    secret = config.secret_access_key.get_secret_value() if config.secret_access_key else None
-    return boto3.client(
-        "s3",
-        region_name=config.region,
-        endpoint_url=config.store_url,
-        aws_access_key_id=config.access_key_id or None,
-        aws_secret_access_key=secret or None,
-        config=ClientConfig(
-            s3={"addressing_style": "path" if config.path_style else "virtual"},
-            connect_timeout=CONNECT_TIMEOUT_S,
-            read_timeout=read_timeout_s,
-            retries={"total_max_attempts": 1},  # Bucket tries again itself, as the settings say
-            # Not every store that speaks S3 knows the checksums that AWS does.
-            request_checksum_calculation="when_required" if config.store_url else "when_supported",
-        ),
-    )
 
 
 def explain(exc: Exception, what: str) -> ConnectError:

@@ -14,7 +14,7 @@ With the extractor Wallclock a record that comes again after a crash may belong 
 may be there twice: at least once.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
@@ -24,13 +24,14 @@ import structlog
 
 from connect.api import RetriableError, SinkTaskContext, TopicPartition
 from connect.api.records import SinkRecord
-from connectors.s3.formats import FileWriter, Format
+from connectors.s3.files import FilePart, OpenFile, Tagging
 from connectors.s3.intake import Batch, Intake
 from connectors.s3.naming import Naming
 from connectors.s3.objects import GrowingObject, MemoryGauge
 from connectors.s3.rotation import Rotation, RotationRules, Schedule
 from connectors.s3.store import Bucket, ObjectExistsError, UploadLostError
 from connectors.s3.timestamps import TimestampExtractor
+from connectors.s3.views import Views
 
 log = structlog.get_logger(__name__)
 
@@ -47,62 +48,22 @@ class FilePlan:
     bucket: Bucket
     part_bytes: int
     gauge: MemoryGauge
-    format: Format
+    views: Views
     naming: Naming
     intake: Intake
     rules: RotationRules
     extractor: TimestampExtractor | None
+    tagging: Tagging | None
     only_new_objects: bool
 
 
-class OpenFile:
-    """One file: its format's writer and the object that it becomes."""
+@dataclass(slots=True)
+class _Run:
+    """Items of one place, with the offsets of the first and the last of their records."""
 
-    def __init__(
-        self, writer: FileWriter, target: GrowingObject, start_offset: int, gauge: MemoryGauge
-    ) -> None:
-        self._writer: FileWriter | None = writer
-        self._gauge = gauge
-        self._waiting_bytes = 0
-        self._rest: Iterator[bytes] = iter(())
-        self.target = target
-        self.start_offset = start_offset
-
-    @property
-    def memory_bytes(self) -> int:
-        return self.target.memory_bytes + self._waiting_bytes
-
-    def write(self, items: list[Any]) -> None:
-        assert self._writer is not None, "written to after its end"
-        self.target.append(self._writer.write(items))
-        self._weigh(self._writer.waiting_bytes)
-
-    def shrink(self) -> None:
-        """Free memory."""
-        if self._writer is not None:
-            self.target.append(self._writer.flush())
-            self._weigh(self._writer.waiting_bytes)
-        self.target.shrink()
-
-    def complete(self, metadata: dict[str, str]) -> None:
-        """May be called again after an error."""
-        if self._writer is not None:
-            self._rest = iter(self._writer.finish())
-            self._writer = None
-            self._weigh(0)
-        for data in self._rest:
-            self.target.append(data)
-            self.target.send_full_parts()
-        self.target.complete(metadata)
-
-    def abandon(self) -> None:
-        self._writer, self._rest = None, iter(())
-        self._weigh(0)
-        self.target.abandon()
-
-    def _weigh(self, waiting_bytes: int) -> None:
-        self._gauge.bytes += waiting_bytes - self._waiting_bytes
-        self._waiting_bytes = waiting_bytes
+    first_offset: int
+    last_offset: int
+    items: list[Any]
 
 
 class _StartedOverError(Exception):
@@ -199,25 +160,32 @@ class PartitionWriter:
                 written = []
             start = end
         for file in written:
-            self._guarded(file.target.send_full_parts)
+            self._guarded(file.send_full_parts)
 
     def _append(self, batch: Batch, start: int, end: int) -> list[OpenFile]:
         """Put records into their files, in memory: they count as taken, whatever S3 says later."""
         written = []
-        variants = self._plan.format.variants(batch.items[start:end])
-        for place, (offset, items) in _by_place(batch, start, end, variants).items():
-            file = self.files.get(place) or self._open(place, offset, items[0])
-            file.write(items)
+        variants = self._plan.views.variants(batch.items[start:end])
+        for place, run in _by_place(batch, start, end, variants).items():
+            file = self.files.get(place) or self._open(place, run)
+            file.write(run.items, run.last_offset)
             written.append(file)
         self.next_offset = batch.records[end - 1].offset + 1
         return written
 
-    def _open(self, place: Place, start_offset: int, first: Any) -> OpenFile:
+    def _open(self, place: Place, run: _Run) -> OpenFile:
         plan = self._plan
         topic, encoded_partition, _ = place
-        key = plan.naming.key(topic, encoded_partition, self._source, start_offset)
-        target = GrowingObject(plan.bucket, key, plan.part_bytes, plan.gauge, if_absent=plan.only_new_objects)
-        self.files[place] = file = OpenFile(plan.format.open(first), target, start_offset, plan.gauge)
+        parts = []
+        for view, writer in zip(plan.views.all, plan.views.open(run.items[0]), strict=True):
+            key = plan.naming.key(topic, encoded_partition, self._source, run.first_offset, view.extension)
+            # The value's object says whether a file is there; the others go with it.
+            if_absent = plan.only_new_objects and not view.suffix
+            target = GrowingObject(plan.bucket, key, plan.part_bytes, plan.gauge, if_absent=if_absent)
+            parts.append(FilePart(writer, target, plan.gauge))
+        self.files[place] = file = OpenFile(
+            parts, plan.views, run.first_offset, plan.bucket, plan.tagging, only_new=plan.only_new_objects
+        )
         return file
 
     def _rotate(self) -> None:
@@ -254,11 +222,11 @@ class PartitionWriter:
         raise _StartedOverError
 
     def _leave_out(self, place: Place, file: OpenFile) -> None:
-        metadata = self._plan.bucket.metadata(file.target.key)
+        metadata = self._plan.bucket.metadata(file.key)
         if metadata is None:
-            raise RetriableError(f"s3://{self._plan.bucket.name}/{file.target.key} was there and is no more")
+            raise RetriableError(f"s3://{self._plan.bucket.name}/{file.key} was there and is no more")
         found = int(metadata.get(NEXT_OFFSET, file.start_offset + 1))
-        log.info("found an object of an earlier task", key=file.target.key, next_offset=found)
+        log.info("found an object of an earlier task", key=file.key, next_offset=found)
         self._found_from = self.safe_offset
         self._found[place] = found
 
@@ -268,7 +236,7 @@ class PartitionWriter:
 
     def _without_found(self, batch: Batch) -> Batch:
         found = self._found
-        variants = self._plan.format.variants(batch.items)
+        variants = self._plan.views.variants(batch.items)
         keep = [
             index
             for index, record in enumerate(batch.records)
@@ -283,10 +251,8 @@ class PartitionWriter:
         )
 
 
-def _by_place(
-    batch: Batch, start: int, end: int, variants: Sequence[Hashable] | None
-) -> dict[Place, tuple[int, list[Any]]]:
-    """The items of a slice by place, each with the offset of its first record."""
+def _by_place(batch: Batch, start: int, end: int, variants: Sequence[Hashable] | None) -> dict[Place, _Run]:
+    """The items of a slice by place."""
     records, places = batch.records[start:end], batch.places[start:end]
     topic, place, variant = records[0].topic, places[0], variants[0] if variants else None
     if (
@@ -294,14 +260,16 @@ def _by_place(
         and (variants is None or variants.count(variant) == len(variants))
         and len({record.topic for record in records}) == 1
     ):
-        return {(topic, place, variant): (records[0].offset, batch.items[start:end])}
-    found: dict[Place, tuple[int, list[Any]]] = {}
+        run = _Run(records[0].offset, records[-1].offset, batch.items[start:end])
+        return {(topic, place, variant): run}
+    found: dict[Place, _Run] = {}
     for record, place, variant, item in zip(
         records, places, variants or repeat(None), batch.items[start:end], strict=False
     ):
         group = found.get((record.topic, place, variant))
         if group is None:
-            found[record.topic, place, variant] = (record.offset, [item])
+            found[record.topic, place, variant] = _Run(record.offset, record.offset, [item])
         else:
-            group[1].append(item)
+            group.items.append(item)
+            group.last_offset = record.offset
     return found

@@ -15,7 +15,8 @@ from connectors.s3.formats import Format, format_for
 
 def make(**settings: str) -> Format:
     given = {name.replace("__", "."): value for name, value in settings.items()}
-    return format_for(S3SinkConfig.parse({**SETTINGS, "s3.bucket.name": "b", **given}))
+    config = S3SinkConfig.parse({**SETTINGS, "s3.bucket.name": "b", **given})
+    return format_for(config, config.format)
 
 
 def written(format: Format, *values: Any, schema: Schema | None = None) -> bytes:

@@ -39,7 +39,8 @@ FORMATS = ("avro", "parquet")
 
 def make(name: str, **changes: str) -> Format:
     more = {key.replace("__", "."): value for key, value in changes.items()}
-    return format_for(S3SinkConfig.parse({**SETTINGS, "s3.bucket.name": "b", "format.class": name, **more}))
+    config = S3SinkConfig.parse({**SETTINGS, "s3.bucket.name": "b", "format.class": name, **more})
+    return format_for(config, config.format)
 
 
 def written(format: Format, values: Sequence[Any], schema: Schema | None, *, pieces: int = 1) -> bytes:
