@@ -1,4 +1,4 @@
-"""Connector configs in JSON files: `{"name": …, "config": {…}}`, or the bare config."""
+"""Connector configs in files: `{"name": …, "config": {…}}` or the bare config as JSON, or .properties."""
 
 import json
 from dataclasses import dataclass
@@ -7,8 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from connect.api import ConfigError
 from connect.rest.bodies import ConnectorConfig, CreateConnector, explain
 from connect.runtime.service import TargetState
+from connect.runtime.worker_settings import read_properties
 
 
 class BadFile(Exception):
@@ -26,16 +28,26 @@ class ConnectorFile:
 
 def read_connector(path: Path) -> ConnectorFile:
     """The connector in a file; a bare config is named by its `name`, else after the file."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise BadFile(f"{path} cannot be read: {exc.strerror}") from None
-    except ValueError as exc:
-        raise BadFile(f"{path} is not JSON: {exc}") from None
+    if path.suffix == ".properties":
+        try:
+            document: Any = read_properties(path)
+        except ConfigError as exc:
+            raise BadFile(str(exc)) from None
+    else:
+        document = _read_json(path)
     try:
         return _connector(document, path.stem)
     except ValidationError as exc:
         raise BadFile(f"{path}: {explain(exc.errors(), 'the document')}") from None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise BadFile(f"{path} cannot be read: {exc.strerror}") from None
+    except ValueError as exc:
+        raise BadFile(f"{path} is not JSON: {exc}") from None
 
 
 def _connector(document: Any, default_name: str) -> ConnectorFile:

@@ -113,6 +113,18 @@ def worker(context: typer.Context) -> None:
     _become("connect.cli.worker_process", *context.args)
 
 
+@app.command("connect-standalone", hidden=True, context_settings=PASS_ON, add_help_option=False)
+def connect_standalone(context: typer.Context) -> None:
+    """As Kafka's script: WORKER.properties CONNECTOR.properties …"""
+    _become("connect.cli.worker_process", "--standalone", *context.args)
+
+
+@app.command("connect-distributed", hidden=True, context_settings=PASS_ON, add_help_option=False)
+def connect_distributed(context: typer.Context) -> None:
+    """As Kafka's script: WORKER.properties"""
+    _become("connect.cli.worker_process", *context.args)
+
+
 def main() -> None:
     try:
         app()

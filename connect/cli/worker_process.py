@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from connect.api import ConfigError, ConnectError
+from connect.cli.connector_files import BadFile, ConnectorFile, read_connector
 from connect.cli.connectors_dir import ConnectorsDirectory
 from connect.cli.failure import FAILED, OK, USAGE
 from connect.cli.listeners import Listener, bind
@@ -25,9 +26,11 @@ from connect.runtime.config import WorkerConfig
 from connect.runtime.idle_settings import IdleSettings
 from connect.runtime.logs import configure_logging
 from connect.runtime.secret_names import hide
+from connect.runtime.service import ServiceError
 from connect.runtime.worker import Worker
 from connect.runtime.worker_settings import doubts, read_properties, resolved
 
+OFFSETS_FILE = "offset.storage.file.filename"
 # How long open requests may take once the worker is told to stop.
 REST_STOP_SECONDS = 1
 BROKER_WAIT_SECONDS = 10
@@ -78,6 +81,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "properties", nargs="?", type=Path, help="settings, as in connect-distributed.properties"
     )
+    parser.add_argument(
+        "connector_files", nargs="*", type=Path, metavar="connector",
+        help="with --standalone: connectors to start, .properties or JSON",
+    )  # fmt: skip
+    parser.add_argument(
+        "--standalone", action="store_true",
+        help="one worker without a group, as connect-standalone: connectors end with it, source offsets are "
+        "in the file that offset.storage.file.filename names",
+    )  # fmt: skip
     parser.add_argument("--bootstrap", metavar="HOST:PORT", help="Kafka brokers, before bootstrap.servers")
     parser.add_argument("--rest-port", type=int, metavar="N", help="REST on 127.0.0.1:N, before listeners")
     parser.add_argument("--connectors", type=Path, metavar="DIR", help="connector JSON files to keep applied")
@@ -100,6 +112,21 @@ def _written(options: argparse.Namespace) -> dict[str, str]:
         if properties.get(name, value) != value:
             log.warning("an option overrides the file", setting=name, file=properties[name], option=value)
     return properties | given
+
+
+def _by_mode(options: argparse.Namespace, properties: dict[str, str]) -> dict[str, str]:
+    """The settings of a standalone worker are those with a file for the offsets."""
+    if options.standalone and not properties.get(OFFSETS_FILE):
+        raise ConfigError(
+            f'Missing required configuration "{OFFSETS_FILE}" which has no default value: --standalone keeps '
+            "the source offsets there"
+        )
+    if not options.standalone:
+        if options.connector_files:
+            raise ConfigError("connector files are for --standalone; else deploy over REST or --connectors")
+        if properties.pop(OFFSETS_FILE, None) is not None:
+            log.warning("worker setting", setting=OFFSETS_FILE, why="has no effect without --standalone")
+    return properties
 
 
 async def _broker_listens(servers: Sequence[str]) -> None:
@@ -133,6 +160,7 @@ class _Process:
         configure_logging(settings.log_level)
         self._options = options
         self._bootstrap = settings.bootstrap_servers
+        self._connectors = [read_connector(file) for file in options.connector_files]
         rest = RestSettings.parse(properties)
         self._listeners = bind(settings.listeners)
         # The worker names itself by its listener: with the port that it really has.
@@ -182,10 +210,19 @@ class _Process:
             log.info("REST listens", url=each.url)
         for each in self._admin:
             log.info("REST for /admin listens", url=each.url)
+        for connector in self._connectors:
+            await self._start_connector(connector)
         self._tell_ready()
         if self._options.connectors is not None:
             await ConnectorsDirectory(self._options.connectors, self._worker, time.monotonic).run()
         await asyncio.Event().wait()
+
+    async def _start_connector(self, connector: ConnectorFile) -> None:
+        try:
+            await self._worker.create(connector.name, connector.config, connector.initial_state)
+        except ServiceError as exc:
+            raise ConnectError(f"connector {connector.name} could not be created: {exc}") from None
+        log.info("connector created", connector=connector.name)
 
     def _tell_ready(self) -> None:
         if self._options.port_file is not None:
@@ -212,16 +249,16 @@ def _servers(
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)  # options may stand between files
     configure_logging()
     secrets: set[str] = set()
     try:
-        settings = resolved(_written(options))
+        settings = resolved(_by_mode(options, _written(options)))
         if settings.errors:
             raise ConfigError("; ".join(f"{error.name}: {error.message}" for error in settings.errors))
         secrets = settings.secrets
         process = _Process(settings.values, options)
-    except ConfigError as exc:
+    except (BadFile, ConfigError) as exc:
         sys.stderr.write(f"millstream worker: {hide(str(exc), secrets)}\n")
         return USAGE
     return asyncio.run(process.run())

@@ -159,6 +159,10 @@ class WorkerConfig(TaskConfig):
         "offset.storage.topic", default="connect-offsets", importance=Importance.HIGH,
         doc="Compacted topic that holds the source offsets.",
     )  # fmt: skip
+    offsets_file: str | None = setting(
+        "offset.storage.file.filename", default=None, importance=Importance.HIGH,
+        doc="Of a standalone worker: the file with the source offsets, in Kafka Connect's format.",
+    )  # fmt: skip
     offset_partitions: int = setting(
         "offset.storage.partitions", default=25, check=_positive_or_default, importance=Importance.LOW,
         doc="Partitions of the offset topic when it is created.",
@@ -251,9 +255,14 @@ class WorkerConfig(TaskConfig):
             )
 
     @property
+    def standalone(self) -> bool:
+        """Whether it has no group and no topics of its own."""
+        return self.offsets_file is not None
+
+    @property
     def exactly_once(self) -> bool:
         """Source tasks write in transactions."""
-        return self.exactly_once_source_support.lower() == "enabled"
+        return not self.standalone and self.exactly_once_source_support.lower() == "enabled"
 
     @property
     def transactional_leader(self) -> bool:

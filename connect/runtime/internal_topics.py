@@ -65,6 +65,17 @@ async def prepare_internal_topics(worker: WorkerConfig, client: Mapping[str, Any
         await admin.close()
 
 
+async def lookup_cluster(client: Mapping[str, Any]) -> str:
+    """The id of the Kafka cluster; waits for it and raises like `prepare_internal_topics`."""
+    admin = await _connect(client)
+    try:
+        return str((await admin.describe_cluster())["cluster_id"])
+    except KafkaError as exc:
+        raise ConnectError(f"the Kafka cluster could not be described: {exc}") from exc
+    finally:
+        await admin.close()
+
+
 async def _connect(client: Mapping[str, Any]) -> AIOKafkaAdminClient:
     deadline = asyncio.get_running_loop().time() + _CONNECT_S
     while True:

@@ -291,7 +291,8 @@ class Operations:
 
     def _has_own_clients(self, config: Mapping[str, Any]) -> bool:
         """Whether a source's offsets are (also) where the worker does not write them."""
-        return self._worker.exactly_once or bool(config.get("offsets.storage.topic"))
+        own_topic = bool(config.get("offsets.storage.topic")) and not self._worker.standalone
+        return self._worker.exactly_once or own_topic
 
     async def _source_offsets(self, name: str, config: Mapping[str, Any]) -> Offsets:
         await self._offsets.map.barrier()

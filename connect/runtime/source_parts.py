@@ -22,6 +22,7 @@ from connect.runtime.transaction_boundaries import (
     PollBoundaries,
 )
 from connect.runtime.transactional_producer import Interrupted, TransactionalProducer
+from connect.runtime.worker_offsets import WorkerOffsets
 
 _STOP_SHARE: Final = 0.8  # of the graceful timeout, for the last acknowledgements
 
@@ -60,6 +61,8 @@ class SourceParts:
     def make(self, common: SourceConnectorConfig, offsets: Pairs) -> Made | None:
         """`offsets` are those of the worker's topic; for exactly-once they are asked for when the
         predecessors are fenced. None: the task was told to stop meanwhile."""
+        if self._worker.standalone:
+            return self._standalone(offsets)
         self._channel.progress.rest("waiting for Kafka")
         topic = offset_topics.offset_topic(self._worker, self._config)
         if not topic.is_workers:
@@ -69,6 +72,13 @@ class SourceParts:
         producer = LibrdkafkaProducer({**self._client("producer"), **self._watching})
         delivery = AtLeastOnce(self._settings(topic), self._channel, producer, self._offsets_producer(topic))
         return Made(producer, delivery, self._with_own(topic, offsets))
+
+    def _standalone(self, offsets: Pairs) -> Made:
+        settings = self._settings(OffsetTopic("", is_workers=True))
+        producer = LibrdkafkaProducer({**self._client("producer"), **self._watching})
+        return Made(
+            producer, AtLeastOnce(settings, self._channel, producer, WorkerOffsets(self._channel)), offsets
+        )
 
     def _exactly_once(self, common: SourceConnectorConfig, topic: OffsetTopic) -> Made | None:
         boundaries, longest_ms = self._boundaries(common)

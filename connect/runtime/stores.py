@@ -11,9 +11,9 @@ from connect.herder import config_state
 from connect.herder.actions import Status
 from connect.herder.states import State, TargetState, TaskId
 from connect.runtime.offset_format import offset_key
-from connect.runtime.topic_map import TopicMap
+from connect.runtime.topic_map import RecordMap
 
-MakeMap = Callable[[Callable[[str, Any], None]], TopicMap]
+MakeMap = Callable[[Callable[[str, Any], None]], RecordMap]
 
 _STATUS_CONNECTOR: Final = "status-connector-"
 _STATUS_TASK: Final = "status-task-"
@@ -92,8 +92,10 @@ class OffsetStore:
 
     async def put(self, name: str, offsets: Iterable[tuple[Mapping[str, Any], Any]]) -> None:
         """Set offsets; None forgets one."""
-        for partition, offset in offsets:
-            await self.map.put(self._known_key(name, partition) or offset_key(name, partition), offset)
+        await self.map.put_all({
+            self._known_key(name, partition) or offset_key(name, partition): offset
+            for partition, offset in offsets
+        })  # fmt: skip
 
     def post(self, name: str, offsets: Iterable[tuple[Mapping[str, Any], Any]]) -> None:
         """Have offsets written soon."""

@@ -156,6 +156,9 @@ class Supervisor:
     def on_offsets(self, task: TaskId, offsets: Sequence[tuple[Any, Any]]) -> None:
         self._offsets.post(task.connector, offsets)
 
+    async def store_offsets(self, task: TaskId, offsets: Sequence[tuple[Any, Any]]) -> None:
+        await self._offsets.put(task.connector, offsets)
+
     async def offsets_after_fencing(self, task: TaskId) -> Sequence[tuple[Any, Any]] | None:
         # Whoever made a new generation of tasks fenced this one's producer, or did so before it was made:
         # the config topic says it.

@@ -2,6 +2,7 @@
 
     worker → task   {"type": "start", …} once, then {"type": "pause" | "resume" | "stop" | "forget_topics"},
                     {"type": "offsets", "offsets": [[partition, offset], …]} to "fenced",
+                    {"type": "stored", "number": …, "error": …} to "store",
                     {"type": "lease", "until_ms": …} (see lease.py)
     task → worker   {"type": "running" | "paused" | "stopped"}, {"type": "failed", "trace": …},
                     {"type": "retrying", "trace": …} until "running" says that it works again,
@@ -12,7 +13,8 @@
 
 An exactly-once source task says `fenced` when its predecessors cannot write any more: what they stored is
 final only then; it gets it, if it is still wanted. A source task tells the `offsets` that it has written to a
-topic of the connector's own, for the worker's topic.
+topic of the connector's own, for the worker's topic; one of a standalone worker has the worker `store` them,
+{"number": …, "offsets": [[partition, offset], …]}.
 
 When the worker's end closes the worker is dead, and when the lease is over it may be: the task ends at once,
 for another worker may start it.
@@ -24,7 +26,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -76,6 +78,8 @@ class TaskChannel:
         self._pace: Pace | None = None
         self._lease = Lease(FOREVER)
         self._offsets: list[tuple[Any, Any]] | None = None
+        self._store_number = 0
+        self._stored: dict[str, Any] = {}
         self._trouble: str | None = None
         self.progress = Progress()
         self.metrics: Callable[[], Mapping[str, Any]] | None = None  # asked once a second, by the thread here
@@ -181,6 +185,18 @@ class TaskChannel:
             self._wake.wait_for(lambda: self._stopping or self._offsets is not None)
             return None if self._stopping else self._offsets
 
+    def store(self, offsets: Sequence[tuple[Any, Any]], seconds: float) -> bool:
+        """Have the worker make these offsets durable; False if that takes longer. Raises `ConnectError` with
+        what kept it from doing so."""
+        self._store_number += 1
+        self.send("store", number=self._store_number, offsets=offsets)
+        with self._wake:
+            if not self._wake.wait_for(lambda: self._stored.get("number") == self._store_number, seconds):
+                return False
+            if error := self._stored["error"]:
+                raise ConnectError(error)
+            return True
+
     def wait_while_paused(self, seconds: float) -> None:
         """Sleep until the time is over, the task should stop, or it is no longer paused."""
         with self._wake:
@@ -227,6 +243,8 @@ class TaskChannel:
                 self._paused = command == "pause"
             elif command == "forget_topics":
                 self._topics = set()
+            elif command == "stored":
+                self._stored = message
             elif command == "offsets":
                 self._offsets = message["offsets"]
             self._wake.notify_all()

@@ -43,6 +43,10 @@ class TaskEvents(Protocol):
         """Stored in a topic of the connector's own; the worker's own topic is to have them too."""
         ...
 
+    async def store_offsets(self, task: TaskId, offsets: Sequence[tuple[Any, Any]]) -> None:
+        """Make them durable, in a worker that has no topic for them."""
+        ...
+
     async def offsets_after_fencing(self, task: TaskId) -> Sequence[tuple[Any, Any]] | None:
         """What an exactly-once task goes on at; None: it is not wanted any more, and is being stopped."""
         ...
@@ -178,12 +182,22 @@ class TaskProcess:
             self._events.on_metrics(self.task, message)
         elif kind == "offsets":
             self._events.on_offsets(self.task, message["offsets"])
+        elif kind == "store":
+            self._spawn(self._store(message["number"], message["offsets"]))
         elif kind == "fenced":
             self._spawn(self._give_offsets())
         elif kind == "failed":
             self._trace = self._trace or message["trace"]
         elif kind == "heartbeat":
             await self._check_hang(message["stage_ms"] / 1000, message["stage"])
+
+    async def _store(self, number: int, offsets: Sequence[tuple[Any, Any]]) -> None:
+        error = None
+        try:
+            await self._events.store_offsets(self.task, offsets)
+        except ConnectError as exc:
+            error = str(exc)
+        self._tell({"type": "stored", "number": number, "error": error})
 
     async def _give_offsets(self) -> None:
         try:

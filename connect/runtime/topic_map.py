@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import aiokafka
 import orjson
@@ -22,6 +22,30 @@ _RETRY_S = 1.0
 _STOP_S = 1.0
 
 OnRecord = Callable[[str, Any], None]
+
+
+class RecordMap(Protocol):
+    """What the stores need: see `TopicMap`."""
+
+    failure: Exception | None
+    record_offset: int
+
+    @property
+    def position(self) -> int: ...
+
+    async def barrier(self) -> None: ...
+
+    async def reach(self, position: int) -> None: ...
+
+    async def put(self, key: str, value: Any) -> None: ...
+
+    async def put_all(self, records: Mapping[str, Any]) -> None: ...
+
+    def post(self, key: str, value: Any, still_true: Callable[[], bool] = ...) -> None: ...
+
+    def forget_post(self, key: str) -> None: ...
+
+    async def stop(self) -> None: ...
 
 
 class TopicMap:
@@ -98,6 +122,11 @@ class TopicMap:
     async def reach(self, position: int) -> None:
         """Wait until a topic of one partition has been read so far."""
         await self._reach(dict.fromkeys(self._positions, position))
+
+    async def put_all(self, records: Mapping[str, Any]) -> None:
+        """`put` one after the other."""
+        for key, value in records.items():
+            await self.put(key, value)
 
     async def put(self, key: str, value: Any) -> None:
         """Write one record and wait until it has been read back. Value None deletes the key.

@@ -2,42 +2,37 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any, Final
-
-import aiokafka
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 from connect.api import ConnectError
 from connect.herder.config_state import LOGGER_PREFIX
 from connect.herder.herder import Herder
 from connect.runtime.addresses import advertised_url
+from connect.runtime.backing import backing_of
 from connect.runtime.catalog import PluginCatalog
-from connect.runtime.cluster import Cluster
 from connect.runtime.config import WorkerConfig
 from connect.runtime.forks import ForkServer
 from connect.runtime.group_members import GroupMembers
-from connect.runtime.internal_topics import prepare_internal_topics
 from connect.runtime.kafka_clients import aiokafka_settings
-from connect.runtime.lease import Lease
 from connect.runtime.loggers import LEVELS
 from connect.runtime.operations import Operations
 from connect.runtime.plugin_hosts import PluginHosts
 from connect.runtime.plugins import Plugins, plugin_directories
 from connect.runtime.stores import ConfigStore, OffsetStore, StatusStore
 from connect.runtime.supervisor import Supervisor, task_config
-from connect.runtime.topic_map import TopicMap
 
 _LOG = logging.getLogger(__name__)
-_CLOSE_S: Final = 2.0
 
 
 class Worker(Operations):
-    """One worker of a cluster. `settings` are Kafka Connect's worker properties; a bad one raises
-    `ConfigError`. `start` and `stop` once each, in the event loop that then serves the calls."""
+    """One worker, of a cluster or standalone. `settings` are Kafka Connect's worker properties; a bad one
+    raises `ConfigError`. `start` and `stop` once each, in the event loop that then serves the calls."""
 
     def __init__(self, settings: Mapping[str, str]) -> None:
         worker = WorkerConfig.parse(settings)
-        self._client = aiokafka_settings(worker.own_client())
+        client = aiokafka_settings(worker.own_client())
         directories = plugin_directories(worker.plugin_path)
         self._forks = ForkServer(directories, worker.log_level)
         plugins = Plugins.discover(directories)
@@ -48,19 +43,18 @@ class Worker(Operations):
         )
         url = advertised_url(worker)
         worker_id = url.partition("://")[2]  # host:port, as Connect names its workers in statuses
-        lease = Lease()
-        self._members = GroupMembers(self._client)
-        self._producer: aiokafka.AIOKafkaProducer | None = None
-        self._probe: aiokafka.AIOKafkaConsumer | None = None
+        self._backing = backing = backing_of(worker, client)
+        self._members = GroupMembers(client)
         self._state = "starting"
         self._cluster_id: str | None = None
-        configs = ConfigStore(self._make_map(worker.config_topic), self._on_config_record)
-        offsets = OffsetStore(self._make_map(worker.offset_topic))
-        statuses = StatusStore(self._make_map(worker.status_topic), worker_id)
+        configs = ConfigStore(partial(backing.make_map, worker.config_topic), self._on_config_record)
+        offsets = OffsetStore(partial(backing.make_map, worker.offset_topic))
+        statuses = StatusStore(partial(backing.make_map, worker.status_topic), worker_id)
         supervisor = Supervisor(
-            worker, herder, configs, offsets, statuses, self._forks, hosts, catalog, self._members, lease
-        )
-        cluster = Cluster(worker, worker_id, url, self._client, herder, configs, statuses, supervisor, lease)
+            worker, herder, configs, offsets, statuses, self._forks, hosts, catalog, self._members,
+            backing.lease,
+        )  # fmt: skip
+        cluster = backing.make_group(worker_id, url, herder, configs, statuses, supervisor)
         supervisor.guard = cluster
         statuses.on_given_up = cluster.on_given_up
         statuses.on_topics_reset = supervisor.forget_topics
@@ -85,18 +79,12 @@ class Worker(Operations):
         return 200, "Worker has completed startup and is ready to handle requests."
 
     async def start(self) -> None:
-        """Read the internal topics and take up the work where it was left. Raises `ConnectError` when Kafka
-        cannot be reached in a minute."""
+        """Read what is stored and take up the work where it was left. Raises `ConnectError` when Kafka cannot
+        be reached in a minute."""
         self._forks.start()
         described = asyncio.create_task(self._catalog.load())
         try:
-            self._cluster_id = await prepare_internal_topics(self._worker, self._client)
-            self._producer = aiokafka.AIOKafkaProducer(**self._client, acks="all", linger_ms=0)
-            await self._producer.start()
-            self._probe = aiokafka.AIOKafkaConsumer(**self._client)
-            await self._probe.start()
-            stores = (self._configs, self._offsets, self._statuses)
-            await asyncio.gather(*(store.map.start(self._producer, self._probe) for store in stores))
+            self._cluster_id = await self._backing.open()
             await described
             await self._learn_connectors()
         finally:
@@ -114,19 +102,9 @@ class Worker(Operations):
         for store in (self._configs, self._offsets):
             await store.map.stop()
         await self._members.close()
-        if self._probe is not None:
-            await self._probe.stop()
-        if self._producer is not None:
-            try:
-                async with asyncio.timeout(_CLOSE_S):
-                    await self._producer.stop()
-            except TimeoutError:
-                _LOG.warning("Kafka did not take the last statuses in time")
+        await self._backing.close()
         await self._forks.stop()
         self._state = "stopped"
-
-    def _make_map(self, topic: str) -> Callable[[Callable[[str, Any], None]], TopicMap]:
-        return lambda on_record: TopicMap(topic, self._client, on_record)
 
     def _on_config_record(self, key: str, value: Any) -> None:
         if key.startswith(LOGGER_PREFIX):

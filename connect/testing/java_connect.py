@@ -58,49 +58,47 @@ def _plugin_path(directory: Path) -> Path:
     return directory
 
 
-class JavaConnect(Stoppable):
-    """One distributed Kafka Connect worker; ready when this returns, and again on the same port, with the
-    same settings, when `start` returns.
-
-    `properties` is its file of settings, with which Millstream may take over; it is in `directory`, beside
-    the log. Several workers form a cluster when they have one `bootstrap` and each a directory of its own.
+class _JavaWorker(Stoppable):
+    """A worker that is ready when the constructor returns, and again on the same port, with the same
+    settings, when `start` returns. `properties` is its file of settings; it is in `directory`, as is the log.
     """
 
     def __init__(
         self,
         directory: Path,
-        bootstrap: str,
-        settings: Mapping[str, str] | None = None,
-        heap: str = "-Xms256M -Xmx2G",
-        log_level: str = "WARN",
+        main_class: str,
+        settings: Mapping[str, str],
+        connectors: Mapping[str, Mapping[str, str]],
+        heap: str,
+        log_level: str,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.port = free_ports(1)[0]
-        self.properties = directory / "worker.properties"
-        values = {
-            "bootstrap.servers": bootstrap,
-            "group.id": "java-connect",
-            "config.storage.topic": "java-connect-configs",
-            "offset.storage.topic": "java-connect-offsets",
-            "status.storage.topic": "java-connect-status",
-            "config.storage.replication.factor": "1",
-            "offset.storage.replication.factor": "1",
-            "status.storage.replication.factor": "1",
-            "key.converter": "org.apache.kafka.connect.json.JsonConverter",
-            "value.converter": "org.apache.kafka.connect.json.JsonConverter",
-            "listeners": f"http://127.0.0.1:{self.port}",
-            "plugin.path": str(_plugin_path(directory / "plugins")),
-        } | dict(settings or {})
-        self.properties.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+        self.properties = self._write(
+            "worker",
+            {
+                "key.converter": "org.apache.kafka.connect.json.JsonConverter",
+                "value.converter": "org.apache.kafka.connect.json.JsonConverter",
+                "listeners": f"http://127.0.0.1:{self.port}",
+                "plugin.path": str(_plugin_path(directory / "plugins")),
+                **settings,
+            },
+        )
+        files = [self._write(name, {"name": name, **config}) for name, config in connectors.items()]
         logging = directory / "log4j2.properties"
         logging.write_text(_LOGGING.format(level=log_level))
         self._command = [
             "java", *heap.split(), "-XX:+UseG1GC", f"-Dlog4j2.configurationFile={logging}",
             "-cp", f"{fetch_jars(f'connect-worker-{KAFKA_VERSION}', _RUNTIME)}/*",
-            "org.apache.kafka.connect.cli.ConnectDistributed", str(self.properties),
+            main_class, str(self.properties), *map(str, files),
         ]  # fmt: skip
         self.start()
+
+    def _write(self, name: str, values: Mapping[str, str]) -> Path:
+        file = self.directory / f"{name}.properties"
+        file.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
+        return file
 
     def start(self) -> None:
         """Start again after `kill` or `stop`."""
@@ -142,3 +140,47 @@ class JavaConnect(Stoppable):
     def stop(self) -> None:
         """SIGTERM, which lets it finish its tasks and leave its group."""
         self.child.stop()
+
+
+class JavaConnect(_JavaWorker):
+    """One distributed Kafka Connect worker, with whose `properties` Millstream may take over. Several form a
+    cluster when they have one `bootstrap` and each a directory of its own."""
+
+    def __init__(
+        self,
+        directory: Path,
+        bootstrap: str,
+        settings: Mapping[str, str] | None = None,
+        heap: str = "-Xms256M -Xmx2G",
+        log_level: str = "WARN",
+    ) -> None:
+        values = {
+            "bootstrap.servers": bootstrap,
+            "group.id": "java-connect",
+            "config.storage.topic": "java-connect-configs",
+            "offset.storage.topic": "java-connect-offsets",
+            "status.storage.topic": "java-connect-status",
+            "config.storage.replication.factor": "1",
+            "offset.storage.replication.factor": "1",
+            "status.storage.replication.factor": "1",
+        } | dict(settings or {})
+        main_class = "org.apache.kafka.connect.cli.ConnectDistributed"
+        super().__init__(directory, main_class, values, {}, heap, log_level)
+
+
+class JavaStandalone(_JavaWorker):
+    """A standalone Kafka Connect worker with `connectors` by name; its offsets are in `offsets`."""
+
+    def __init__(
+        self,
+        directory: Path,
+        bootstrap: str,
+        connectors: Mapping[str, Mapping[str, str]],
+        settings: Mapping[str, str] | None = None,
+        heap: str = "-Xms128M -Xmx1G",
+        log_level: str = "WARN",
+    ) -> None:
+        self.offsets = directory / "connect.offsets"
+        values = {"bootstrap.servers": bootstrap, "offset.storage.file.filename": str(self.offsets)}
+        main_class = "org.apache.kafka.connect.cli.ConnectStandalone"
+        super().__init__(directory, main_class, {**values, **(settings or {})}, connectors, heap, log_level)

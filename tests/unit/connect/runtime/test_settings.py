@@ -43,11 +43,6 @@ def test_defaults_are_kafka_connects() -> None:
     assert sink.errors_deadletterqueue_topic_replication_factor == 3
 
 
-def test_exactly_once_is_refused_until_it_is_there() -> None:
-    with pytest.raises(ConfigError, match=r"exactly\.once\.source\.support: only disabled is supported"):
-        WorkerConfig.parse({"exactly.once.source.support": "enabled"})
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [

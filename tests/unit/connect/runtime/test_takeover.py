@@ -275,7 +275,7 @@ def test_the_workers_settings() -> None:
     errors = {each.where for each in findings if each.level is Level.ERROR}
     warnings = {each.where: each.message for each in findings if each.level is Level.WARNING}
     assert errors == {
-        "exactly.once.source.support", "producer.*", "ssl.key.password", "metrics.num.samples",
+        "producer.*", "ssl.key.password", "metrics.num.samples",
     }  # fmt: skip
     assert set(warnings) == {
         "inter.worker.key.size", "offset.flush.intervall.ms", "plugin.discovery", "metrics.num.samples",
