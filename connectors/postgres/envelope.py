@@ -33,18 +33,19 @@ TRANSACTION: Final = struct(
 )  # fmt: skip
 
 
-def envelope_schema(topic: str, value: Schema) -> Schema:
-    """The schema of the events of a topic whose rows have the (optional) schema `value`."""
+def envelope_schema(name: str, value: Schema) -> Schema:
+    """The schema `name` of events whose rows have the (optional) schema `value`."""
     fields = {
         "before": value, "after": value, "source": SOURCE, "transaction": TRANSACTION, "op": connect.STRING,
         "ts_ms": connect.OPTIONAL_INT64, "ts_us": connect.OPTIONAL_INT64, "ts_ns": connect.OPTIONAL_INT64,
     }  # fmt: skip
-    return struct(fields, name=f"{topic}.Envelope", version=2)
+    return struct(fields, name=name, version=2)
 
 
-def event(op: str, before: str, after: str, source: str, tail: str) -> str:
-    """The JSON of an event; `source` is its source block, `tail` comes from `timestamps`."""
-    return f'{{"before":{before},"after":{after},"source":{source},"transaction":null,"op":"{op}",{tail}'
+def event(op: str, before: str, after: str, source: str, transaction: str, tail: str) -> str:
+    """The JSON of an event; `source` and `transaction` are its blocks, `tail` comes from `timestamps`."""
+    rows = f'{{"before":{before},"after":{after}'
+    return f'{rows},"source":{source},"transaction":{transaction},"op":"{op}",{tail}'
 
 
 def timestamps(now_ns: int) -> str:
@@ -53,9 +54,10 @@ def timestamps(now_ns: int) -> str:
 
 
 class SourceBlocks:
-    """Makes `TransactionSource`s for one connector."""
+    """Makes `TransactionSource`s for one connector. `xmin` is the slot's, if it is known."""
 
     def __init__(self, config: PostgresSourceConfig) -> None:
+        self.xmin: int | None = None
         version, name = quote(__version__), quote(config.topic_prefix)
         self._head = f'{{"version":{version},"connector":"postgresql","name":{name},"ts_ms":'
         self._db = f'"db":{quote(config.dbname)},'
@@ -76,7 +78,7 @@ class SourceBlocks:
             f'{self._head}{ts_us // 1000},"snapshot":"{marker}",{self._db}"sequence":"[{before},\\"',
             f'\\"]","ts_us":{ts_us},"ts_ns":{ts_us}000,',
             f'"txId":{"null" if tx_id is None else tx_id},"lsn":',
-            f',"xmin":null,"origin":{name},"origin_lsn":{lsn}}}',
+            f',"xmin":{"null" if self.xmin is None else self.xmin},"origin":{name},"origin_lsn":{lsn}}}',
         )
 
 

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Sequence
 
+from connectors.postgres.catalog import Table
 from connectors.postgres.config import PostgresSourceConfig
+from connectors.postgres.keys import KeyColumns
+from connectors.postgres.patterns import any_of, compiled
 
 
 def _matcher(patterns: Sequence[str]) -> re.Pattern[str] | None:
-    if not patterns:
-        return None
-    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns), re.IGNORECASE)
+    return any_of(patterns) if patterns else None
 
 
 class _Lists:
@@ -20,8 +21,8 @@ class _Lists:
 
     def allow(self, name: str) -> bool:
         if self._include is not None:
-            return self._include.fullmatch(name) is not None
-        return self._exclude is None or self._exclude.fullmatch(name) is None
+            return _matches(self._include, name)
+        return not _matches(self._exclude, name)
 
 
 class Filters:
@@ -33,8 +34,11 @@ class Filters:
         self._columns = _Lists(config.column_include, config.column_exclude)
         self._messages = _Lists(config.message_prefix_include, config.message_prefix_exclude)
         self._snapshot = _Lists(config.snapshot_include, ())
+        self._order = [compiled(pattern) for pattern in config.table_include]
+        self._keys = KeyColumns(config.message_key_columns)
+        self._propagated = _matcher(config.column_propagate)
+        self._propagated_types = _matcher(config.datatype_propagate)
         self._signal_table = config.signal_data_collection
-        self._order = [re.compile(pattern, re.IGNORECASE) for pattern in config.table_include]
 
     def keeps_table(self, schema: str, table: str) -> bool:
         if self.is_signal_table(schema, table):
@@ -45,7 +49,21 @@ class Filters:
         return self._signal_table == f"{schema}.{table}"
 
     def keeps_column(self, schema: str, table: str, column: str) -> bool:
-        return self._columns.allow(f"{schema}.{table}.{column}")
+        return self.keeps(f"{schema}.{table}.{column}")
+
+    def keeps(self, column: str) -> bool:
+        """Whether the column `schema.table.column` is captured."""
+        return self._columns.allow(column)
+
+    def propagates(self, table: str, column: str, type_name: str) -> bool:
+        """Whether the schema tells the source type of a column of `schema.table`."""
+        return _matches(self._propagated, f"{table}.{column}") or _matches(
+            self._propagated_types, f"{table}.{type_name}"
+        )
+
+    def key_columns(self, table: Table) -> tuple[str, ...]:
+        """The columns of a table's key: those of message.key.columns, else those of the table itself."""
+        return self._keys.of(table.full_name, [column.name for column in table.columns]) or table.key
 
     def keeps_message(self, prefix: str) -> bool:
         return self._messages.allow(prefix)
@@ -59,3 +77,7 @@ class Filters:
         """Tables are read in the order of the include list, those of one pattern by name."""
         name = f"{schema}.{table}"
         return next((place for place, pattern in enumerate(self._order) if pattern.fullmatch(name)), 0)
+
+
+def _matches(pattern: re.Pattern[str] | None, name: str) -> bool:
+    return pattern is not None and pattern.fullmatch(name) is not None

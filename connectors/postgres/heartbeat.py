@@ -9,6 +9,7 @@ from connect.api import JsonPayload, Schema, SourceRecord
 from connect.api import schemas as connect
 from connect.api.schemas import struct
 from connectors.postgres.config import PostgresSourceConfig
+from connectors.postgres.naming import Names
 from connectors.postgres.values import decoder
 
 _KEY: Final = struct(
@@ -24,7 +25,7 @@ class Heartbeats:
         self._interval_s = config.heartbeat_interval_ms / 1000
         self._due = time.monotonic() + self._interval_s
         self._source_partition = source_partition
-        self._topic = f"{config.heartbeat_prefix}{config.topic_delimiter}{config.topic_prefix}"
+        self._topic = Names(config).heartbeat_topic
         self._key = _payload(_KEY, f'{{"serverName":{quote(config.topic_prefix)}}}')
 
     def due(self) -> bool:

@@ -8,17 +8,19 @@ _HSTORE: Final = re.compile(r'"((?:[^"\\]|\\.)*)"=>(?:"((?:[^"\\]|\\.)*)"|NULL)(
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
-def array_items(text: str) -> Iterator[str | None]:
-    """The items of an array's text, NULL as None: `{a,"b c",NULL}`, `[2:3]={5,6}`.
+def array_items(text: str, delimiter: str = ",") -> Iterator[str | None]:
+    """The items of an array's text, NULL as None: `{a,"b c",NULL}`, `[2:3]={5,6}`. `delimiter` is
+    pg_type.typdelim of the items' type.
 
     An array of several dimensions gives its items in row order, as Connect's arrays have one
     (https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO).
     """
     pos = text.index("{")
     end = len(text)
+    between, behind = "{}" + delimiter, "}" + delimiter
     while pos < end:
         char = text[pos]
-        if char in "{},":
+        if char in between:
             pos += 1
         elif char == '"':
             stop = pos + 1
@@ -28,7 +30,7 @@ def array_items(text: str) -> Iterator[str | None]:
             pos = stop + 1
         else:
             stop = pos
-            while text[stop] not in ",}":
+            while text[stop] not in behind:
                 stop += 1
             item = text[pos:stop]
             yield None if item == "NULL" else item

@@ -11,7 +11,7 @@ from connect.api.schemas import struct
 from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.envelope import SOURCE, TRANSACTION
 from connectors.postgres.filters import Filters
-from connectors.postgres.plan import topic_name
+from connectors.postgres.naming import Names
 from connectors.postgres.type_map import TypeMap
 from connectors.postgres.values import decoder
 
@@ -27,7 +27,7 @@ class MessageRecords:
     def __init__(
         self, config: PostgresSourceConfig, filters: Filters, source_partition: Mapping[str, Any]
     ) -> None:
-        self._topic = topic_name(config, "message")
+        self._topic = Names(config).topic("message")
         self._filters = filters
         self._source_partition = source_partition
         content = TypeMap(config).bytea
@@ -46,11 +46,13 @@ class MessageRecords:
     def keeps(self, prefix: str) -> bool:
         return self._filters.keeps_message(prefix)
 
-    def record(self, prefix: str, content: bytes, source: str, offset: Mapping[str, Any]) -> SourceRecord:
+    def record(
+        self, prefix: str, content: bytes, source: str, transaction: str, offset: Mapping[str, Any]
+    ) -> SourceRecord:
         now_ms = time.time_ns() // 1_000_000
         shown = quote(prefix)
         value = (
-            f'{{"op":"m","ts_ms":{now_ms},"source":{source},"transaction":null,'
+            f'{{"op":"m","ts_ms":{now_ms},"source":{source},"transaction":{transaction},'
             f'"message":{{"prefix":{shown},"content":{self._content(chr(92) + "x" + content.hex())}}}}}'
         )
         return SourceRecord(

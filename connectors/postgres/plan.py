@@ -6,46 +6,82 @@ together. Nothing per row looks anything up by name.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from copy import copy
 from json.encoder import encode_basestring as quote
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from connect.api import JsonPayload, Schema
+from connect.api import ConnectError, JsonPayload, Schema
+from connect.api import schemas as connect
 from connect.api.schemas import struct
 from connectors.postgres.catalog import Column, PgType, Table
 from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.envelope import envelope_schema
 from connectors.postgres.filters import Filters
-from connectors.postgres.type_map import ColumnType, Encode, TypeMap, with_default
+from connectors.postgres.masks import Change, Mask, Masks
+from connectors.postgres.naming import Names
+from connectors.postgres.source_types import source_type
+from connectors.postgres.type_map import ColumnType, Encode, TypeMap, field_schema
 from connectors.postgres.values import decoder
 
-_ILLEGAL_IN_TOPIC: Final = re.compile(r"[^a-zA-Z0-9._-]")
 # A default that is a function call: Debezium puts the type's zero into the schema.
 _CALL: Final = re.compile(r"\(?[A-Za-z0-9_.\"]+\(.*", re.DOTALL)
 _NULL: Final = "null"
+UNAVAILABLE: Final = "unavailable"
+"""The fragment of a value that was not sent, where something else than the placeholder is wanted. No JSON."""
+
+Join = Callable[[Sequence[str]], str]
+
+
+class Incoming(NamedTuple):
+    """A column of the rows that come in."""
+
+    name: str
+    type: PgType
+    typmod: int
 
 
 class _Column:
-    """One column of the rows that come in, with all that is known of it."""
+    """One column of the rows that come in, with all that is known of it.
 
-    __slots__ = ("absent", "default", "kept", "name", "schema", "type")
+    `schema` is that of its field in the key, `shown` in the row, where `mask` applies.
+    """
 
-    def __init__(self, name: str, column_type: ColumnType | None, column: Column | None, kept: bool) -> None:
-        self.name = name
-        self.type = column_type
-        self.kept = kept and column_type is not None
+    __slots__ = ("absent", "field", "kept", "mask", "name", "schema", "shown", "type")
+
+    def __init__(
+        self, incoming: Incoming, column: Column | None, table: str, types: TypeMap, filters: Filters,
+        masks: Masks, names: Names,
+    ) -> None:  # fmt: skip
+        self.name = incoming.name
+        self.field = names.field(incoming.name)
+        self.type = column_type = types.column_type(incoming.type, incoming.typmod)
+        self.kept = False
+        self.mask: Mask | None = None
+        self.absent = _NULL
+        if column_type is None:
+            return
+        self.kept = filters.keeps(f"{table}.{incoming.name}")
         optional = column is None or not column.not_null
-        self.default = _default(column_type, column)
-        self.absent = _NULL if optional or column_type is None else self.default or column_type.zero
-        if column_type is not None:
-            value = None if self.default is None else decoder(column_type.schema)(self.default.encode())
-            self.schema = with_default(column_type.schema, optional, value)
+        default = _default(column_type, column)
+        if not optional:
+            self.absent = default or column_type.zero
+        value = None if default is None else decoder(column_type.schema)(default.encode())
+        declared = source_type(incoming.type, incoming.typmod)
+        parameters: dict[str, str] = {}
+        if filters.propagates(table, incoming.name, incoming.type.name):
+            parameters |= declared.parameters(incoming.name)
+        if self.kept:
+            self.mask = masks.mask(f"{table}.{incoming.name}", column_type, declared)
+            parameters |= self.mask.parameters if self.mask else {}
+        self.schema = field_schema(column_type, optional, value, {})
+        self.shown = field_schema(column_type, optional, value, parameters) if parameters else self.schema
 
 
-def _default(column_type: ColumnType | None, column: Column | None) -> str | None:
+def _default(column_type: ColumnType, column: Column | None) -> str | None:
     """The JSON of a column's default in its schema, None where it has none."""
-    if column is None or column_type is None or not column_type.takes_default:
+    if column is None or not column_type.takes_default:
         return None
     if column.default_text is not None:
         return column_type.json(column.default_text)
@@ -57,52 +93,89 @@ def _default(column_type: ColumnType | None, column: Column | None) -> str | Non
 class TablePlan:
     """How the rows of one table with one set of columns become records.
 
-    `encoders` and `unavailable` are by incoming column. `key` is None for a table without a key.
+    `encoders`, `unavailable` (what stands for a TOAST value that was not sent) and `placeholders` are by
+    incoming column. `key` is None for a table without a key; `key_known` says whether the columns of the
+    replica identity, all that an old row may have, make the whole key.
     """
 
     def __init__(
         self,
         table: Table,
         incoming: Sequence[tuple[str, PgType, int]],
-        identity: Sequence[str],
+        identity: Collection[str],
         config: PostgresSourceConfig,
         types: TypeMap,
         filters: Filters,
     ) -> None:
+        names = Names(config)
+        masks = Masks(config.originals)
         by_name = {column.name: column for column in table.columns}
         columns = [
-            _Column(
-                name, types.column_type(pg_type, typmod), by_name.get(name),
-                filters.keeps_column(table.schema, table.name, name),
-            )
-            for name, pg_type, typmod in incoming
-        ]  # fmt: skip
+            _Column(Incoming(*each), by_name.get(each[0]), table.full_name, types, filters, masks, names)
+            for each in incoming
+        ]
+        _check_fields(columns, table)
         self.table = table
-        self.topic = topic_name(config, table.schema, table.name)
+        self.incoming = tuple(Incoming(*each) for each in incoming)
+        self.topic = names.table_topic(table.schema, table.name)
         self.encoders: tuple[Encode | None, ...] = tuple(c.type.encode if c.type else None for c in columns)
-        self.unavailable = tuple(c.type.unavailable if c.type else _NULL for c in columns)
+        self.placeholders = tuple(c.type.unavailable if c.type else _NULL for c in columns)
+        self.unavailable = (UNAVAILABLE,) * len(columns) if config.marks_unavailable else self.placeholders
         self.source_table = f'"schema":{quote(table.schema)},"table":{quote(table.name)},'
-        kept = [(index, column) for index, column in enumerate(columns) if column.kept]
-        self.row = _joiner([(index, column.name) for index, column in kept])
-        value = struct([(c.name, c.schema) for _, c in kept], name=f"{self.topic}.Value", optional=True)
-        self.value_schema = envelope_schema(self.topic, value)
+        self._absent = [None if c.name in identity else c.absent for c in columns]
+        self._columns = columns
+        self._schema_name = names.schema_name
+        self._variants: dict[frozenset[int], TablePlan] = {}
+        self._set_value(frozenset())
+        self._set_key(columns, filters, names, identity)
+
+    def _set_value(self, omitted: frozenset[int]) -> None:
+        kept = [(i, c) for i, c in enumerate(self._columns) if c.kept and i not in omitted]
+        fields = [(i, c.field, c.mask.constant if c.mask else None) for i, c in kept]
+        changes = [(i, self.placeholders[i], c.mask.change) for i, c in kept if c.mask and c.mask.change]
+        self.row = _masking(_joiner(fields), changes) if changes else _joiner(fields)
+        value = struct(
+            [(c.field, c.shown) for _, c in kept],
+            name=self._schema_name(f"{self.topic}.Value"),
+            optional=True,
+        )
+        self.value_schema = envelope_schema(self._schema_name(f"{self.topic}.Envelope"), value)
         self.decode_value = decoder(self.value_schema)
         # JsonConverter replaces null by the default, so such a row has no JSON that stands for it.
-        self._defaulted = tuple(i for i, c in kept if c.schema.optional and c.schema.default is not None)
+        self._defaulted = tuple(
+            i for i, c in kept
+            if c.shown.optional and c.shown.default is not None and not (c.mask and c.mask.constant)
+        )  # fmt: skip
         self.has_defaults = bool(self._defaulted)
-        self._absent = [None if c.name in identity else c.absent for c in columns]
-        self._set_key(columns)
 
-    def _set_key(self, columns: Sequence[_Column]) -> None:
+    def _set_key(
+        self, columns: Sequence[_Column], filters: Filters, names: Names, identity: Collection[str]
+    ) -> None:
         places = {column.name: index for index, column in enumerate(columns) if column.type is not None}
-        names = self.table.key if all(name in places for name in self.table.key) else ()
-        self.key: Callable[[Sequence[str]], str] | None = None
+        wanted = filters.key_columns(self.table)
+        known = all(name in places for name in wanted)
+        key = [(places[name], columns[places[name]]) for name in wanted] if known else []
+        extra = names.key_field(self.table.schema, self.table.name)
+        self.key: Join | None = None
         self.key_schema: Schema | None = None
-        if names:
-            self.key = _joiner([(places[name], name) for name in names])
-            fields = [(name, columns[places[name]].schema) for name in names]
-            self.key_schema = struct(fields, name=f"{self.topic}.Key")
+        self.key_known = all(column.name in identity for _, column in key)
+        if key or extra is not None:
+            joined: list[tuple[int, str, str | None]] = [(place, column.field, None) for place, column in key]
+            fields = [(column.field, column.schema) for _, column in key]
+            if extra is not None:
+                joined.append((0, extra.name, quote(extra.value)))
+                fields.append((extra.name, connect.STRING))
+            self.key = _joiner(joined)
+            self.key_schema = struct(fields, name=self._schema_name(f"{self.topic}.Key"))
             self._decode_key = decoder(self.key_schema)
+
+    def without(self, omitted: frozenset[int]) -> "TablePlan":
+        """The plan of rows that lack these of the incoming columns."""
+        variant = self._variants.get(omitted)
+        if variant is None:
+            variant = self._variants[omitted] = copy(self)
+            variant._set_value(omitted)
+        return variant
 
     def key_payload(self, key: str) -> JsonPayload:
         return JsonPayload(key.encode(), self._decode_key)
@@ -120,12 +193,28 @@ class TablePlan:
         return [known if absent is None else absent for known, absent in zip(old, self._absent, strict=True)]
 
 
-def _joiner(columns: Sequence[tuple[int, str]]) -> Callable[[Sequence[str]], str]:
-    """The function from a row's fragments to the JSON object of these columns."""
-    template = "{" + ",".join(quote(name).replace("%", "%%") + ":%s" for _, name in columns) + "}"
-    places = [index for index, _ in columns]
+def _check_fields(columns: Sequence[_Column], table: Table) -> None:
+    """No two columns may have the same field."""
+    taken: dict[str, str] = {}
+    for column in columns:
+        if (other := taken.setdefault(column.field, column.name)) != column.name:
+            raise ConnectError(
+                f"field.name.adjustment.mode makes {column.field} of both {other} and {column.name} of "
+                f"{table.full_name}: exclude one of them, or set avro_unicode"
+            )
+
+
+def _joiner(fields: Sequence[tuple[int, str, str | None]]) -> Join:
+    """The function from a row's fragments to a JSON object. Each field has the place of its fragment, its
+    name, and its JSON where it is always the same."""
+    template = "{" + ",".join(
+        quote(name).replace("%", "%%") + ":" + ("%s" if constant is None else constant.replace("%", "%%"))
+        for _, name, constant in fields
+    ) + "}"  # fmt: skip
+    places = [place for place, _, constant in fields if constant is None]
     if not places:
-        return lambda fragments: "{}"
+        whole = template % ()
+        return lambda fragments: whole
     if len(places) == 1:
         only = places[0]
         return lambda fragments: template % fragments[only]
@@ -133,7 +222,14 @@ def _joiner(columns: Sequence[tuple[int, str]]) -> Callable[[Sequence[str]], str
     return lambda fragments: template % pick(fragments)
 
 
-def topic_name(config: PostgresSourceConfig, *parts: str) -> str:
-    """`<topic.prefix>.<schema>.<table>`, with `_` for what a topic name cannot have."""
-    name = config.topic_delimiter.join((config.topic_prefix, *parts))
-    return _ILLEGAL_IN_TOPIC.sub("_", name)
+def _masking(join: Join, changes: Sequence[tuple[int, str, Change]]) -> Join:
+    """The same with masks; null and the placeholder of a value that was not sent stay what they are."""
+
+    def joined(fragments: Sequence[str]) -> str:
+        shown = list(fragments)
+        for place, placeholder, change in changes:
+            if (fragment := shown[place]) not in (_NULL, placeholder):
+                shown[place] = change(fragment)
+        return join(shown)
+
+    return joined

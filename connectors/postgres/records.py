@@ -9,6 +9,7 @@ from connect.api import schemas as connect
 from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.envelope import event
 from connectors.postgres.plan import TablePlan
+from connectors.postgres.transactions import Transaction
 
 CREATE, UPDATE, DELETE, READ, TRUNCATE = "c", "u", "d", "r", "t"
 RECORD_OVERHEAD_BYTES: Final = 600
@@ -29,10 +30,14 @@ class Change(NamedTuple):
 
 
 class RecordMaker:
-    """Makes records for one task. All records share the source partition and the context headers."""
+    """Makes records for one task. All records share the source partition and the context headers.
+
+    `transaction` numbers the events while it is set; it is the stream's.
+    """
 
     def __init__(self, config: PostgresSourceConfig, task_id: int) -> None:
         self.source_partition = {"server": config.topic_prefix}
+        self.transaction: Transaction | None = None
         self._tombstones = config.tombstones_on_delete
         context = {
             "connectorLogicalName": config.topic_prefix, "taskId": str(task_id),
@@ -46,7 +51,8 @@ class RecordMaker:
         self, op: str, plan: TablePlan, row: Sequence[str], source: str, tail: str, offset: Mapping[str, Any]
     ) -> SourceRecord:
         """A row that is there now: READ in a snapshot, CREATE by an insert. Most records are made here."""
-        text = event(op, _NULL, plan.row(row), source, tail)
+        transaction = _NULL if self.transaction is None or op == READ else self._numbered(plan)
+        text = event(op, _NULL, plan.row(row), source, transaction, tail)
         if plan.has_defaults:
             value = plan.value_payload(text, None, row)
         else:
@@ -63,12 +69,13 @@ class RecordMaker:
         """An update, or delete and insert where the key has changed."""
         plan = change.plan
         key = plan.key(new) if plan.key else None
-        old_key = plan.key(old) if plan.key and old is not None else key
+        # An old row of the replica identity alone does not tell a key that has other columns.
+        old_key = plan.key(old) if plan.key and old and (plan.key_known or not key_only) else key
         if old is not None and key is not None and old_key is not None and old_key != key:
             return self._moved(change, old, old_key, key_only, new, key)
         before = None if key_only else old
         shown = _NULL if before is None else plan.row(before)
-        text = event(UPDATE, shown, plan.row(new), change.source, change.tail)
+        text = self._event(change, UPDATE, shown, plan.row(new))
         return [self._record(plan, key, plan.value_payload(text, before, new), change.offset)]
 
     def _moved(
@@ -78,7 +85,7 @@ class RecordMaker:
         newkey = (Header("__debezium.newkey", plan.key_schema, plan.key_payload(key).value()),)
         oldkey = (Header("__debezium.oldkey", plan.key_schema, plan.key_payload(old_key).value()),)
         records = self.delete(change._replace(offset=change.unfinished), old, key_only, newkey)
-        text = event(CREATE, _NULL, plan.row(new), change.source, change.tail)
+        text = self._event(change, CREATE, _NULL, plan.row(new))
         records.append(self._record(plan, key, plan.value_payload(text, None, new), change.offset, oldkey))
         return records
 
@@ -88,9 +95,9 @@ class RecordMaker:
         """A delete and its tombstone."""
         plan = change.plan
         before = plan.fill_absent(old) if key_only else old
-        text = event(DELETE, plan.row(before), _NULL, change.source, change.tail)
+        text = self._event(change, DELETE, plan.row(before), _NULL)
         value = plan.value_payload(text, before, None)
-        key = plan.key(old) if plan.key else None
+        key = plan.key(before) if plan.key else None
         if not self._tombstones:
             return [self._record(plan, key, value, change.offset, headers)]
         tombstone = self._record(plan, key, None, change.offset, headers)
@@ -98,7 +105,9 @@ class RecordMaker:
         return [self._record(plan, key, value, change.unfinished, headers), tombstone]
 
     def truncate(self, plan: TablePlan, source: str, tail: str, offset: Mapping[str, Any]) -> SourceRecord:
-        value = plan.value_payload(event(TRUNCATE, _NULL, _NULL, source, tail), None, None)
+        transaction = _NULL if self.transaction is None else self._numbered(plan)
+        text = event(TRUNCATE, _NULL, _NULL, source, transaction, tail)
+        value = plan.value_payload(text, None, None)
         return SourceRecord(
             self.source_partition,
             offset,
@@ -107,6 +116,14 @@ class RecordMaker:
             value_schema=plan.value_schema,
             headers=self._headers,
         )
+
+    def _event(self, change: Change, op: str, before: str, after: str) -> str:
+        transaction = _NULL if self.transaction is None else self._numbered(change.plan)
+        return event(op, before, after, change.source, transaction, change.tail)
+
+    def _numbered(self, plan: TablePlan) -> str:
+        assert self.transaction is not None
+        return self.transaction.block(plan.table.full_name)
 
     def _record(
         self,

@@ -167,9 +167,10 @@ class Snapshot:
 
     def _open(self, overrides: Mapping[str, str], connection: psycopg.Connection[Any], table: Table) -> Scan:
         """How to read the table's columns that are captured or belong to its key."""
+        key = {*table.key, *self._filters.key_columns(table)}
         columns = [
             column for column in table.columns
-            if column.name in table.key or self._filters.keeps_column(table.schema, table.name, column.name)
+            if column.name in key or self._filters.keeps_column(table.schema, table.name, column.name)
         ]  # fmt: skip
         incoming = [(column.name, column.type, column.typmod) for column in columns]
         plan = TablePlan(table, incoming, (), self._config, self._types, self._filters)

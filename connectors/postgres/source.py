@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import psycopg
@@ -22,6 +23,7 @@ from connectors.postgres.notifications import Notifications, SnapshotNotificatio
 from connectors.postgres.offsets import PROGRESS, Lsn, Position, moved, parse_lsn, read_offset, show_lsn
 from connectors.postgres.plan import TablePlan
 from connectors.postgres.records import RecordMaker
+from connectors.postgres.schema_changes import SchemaChanges
 from connectors.postgres.slots import (
     LostWalError,
     Slot,
@@ -37,13 +39,18 @@ from connectors.postgres.snapshot_chunks import Progress
 from connectors.postgres.snapshot_mode import snapshot_mode
 from connectors.postgres.snapshot_progress import SnapshotMeter
 from connectors.postgres.snapshot_records import SnapshotPoint
-from connectors.postgres.stream import Stream
+from connectors.postgres.stream import Records, Stream
+from connectors.postgres.transactions import TransactionRecords
 from connectors.postgres.type_map import TypeMap
+from connectors.postgres.unavailable import Reselect, UnavailableValues
+from connectors.postgres.xmin import SlotXmin
 
 _BATCH_BYTES: Final = 8 << 20
 _FIRST_RETRY_S: Final = 0.05
 _PAUSE_S: Final = 0.5
 _MESSAGES_SINCE: Final = 140000
+# The primary key, or an index: pg_class.relreplident.
+_KEYED: Final = ("d", "i")
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +65,9 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         self._config = config
         self._filters = Filters(config)
         self._maker = RecordMaker(config, context.task_id)
+        self._schema_changes = (
+            SchemaChanges(config, self._maker.source_partition) if config.include_schema_changes else None
+        )
         self._mode = snapshot_mode(config)
         self._notifications = Notifications(config, self._maker.source_partition)
         self._meter = SnapshotMeter(context.metrics, config.topic_prefix)
@@ -246,13 +256,15 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         config = self._config
         reader = yield from self._start_streaming(start)
         log.info("streaming", slot=config.slot_name, lsn=show_lsn(start))
+        records = self._records()
         stream = self._stream = Stream(
             self._replication_connection(), reader, start, resume,
-            _Plans(config, self._filters, catalog).plan, self._maker,
-            MessageRecords(config, self._filters, self._maker.source_partition), SourceBlocks(config), config,
+            _Plans(config, self._filters, catalog).plan, records, self._unavailable(), config,
         )  # fmt: skip
+        xmin = SlotXmin(config, self._ordinary_connection(), records.sources)
         heartbeats = Heartbeats(config, self._maker.source_partition)
         while True:
+            xmin.refresh()
             batch = stream.read(config.max_batch_size, self._batch_bytes, config.poll_interval_ms / 1000)
             if heartbeats.due():
                 if config.heartbeat_action_query:
@@ -261,6 +273,27 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
                 if offset is not None:
                     batch.append(heartbeats.record(offset))
             yield batch
+
+    def _records(self) -> Records:
+        """Who makes the records of the stream."""
+        config, partition = self._config, self._maker.source_partition
+        return Records(
+            self._maker,
+            MessageRecords(config, self._filters, partition),
+            SourceBlocks(config),
+            TransactionRecords(config, partition, self._last_offset or {})
+            if config.provide_transactions
+            else None,
+            self._schema_changes,
+        )
+
+    def _unavailable(self) -> UnavailableValues | None:
+        config = self._config
+        if not config.marks_unavailable:
+            return None
+        settings = config.reselect
+        reselect = Reselect(settings, self._ordinary_connection(), self._filters) if settings else None
+        return UnavailableValues(config.unavailable_mode == "omit", reselect)
 
     def _start_streaming(self, start: Lsn) -> Generator[Sequence[SourceRecord], None, CopyReader]:
         """Take the slot.
@@ -363,4 +396,7 @@ class _Plans:
                 Column(name, pg_type, typmod, name in key, None, None) for name, pg_type, typmod in incoming
             )
             table = Table(relation.oid, relation.schema, relation.name, columns, key)
+        elif relation.replica_identity in _KEYED and identity and set(identity) != set(table.key):
+            # The key has changed since: the catalog knows the new one, the stream the one of these rows.
+            table = replace(table, key=tuple(identity))
         return TablePlan(table, incoming, identity, self._config, self._types, self._filters)

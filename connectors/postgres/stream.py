@@ -2,18 +2,23 @@
 
 import struct
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
 
-from connect.api import SourceRecord
+import structlog
+
+from connect.api import ConnectError, SourceRecord
 from connectors.postgres import pgoutput
 from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.connection import CopyReader, ReplicationConnection
 from connectors.postgres.envelope import SourceBlocks, TransactionSource, timestamps
 from connectors.postgres.messages import SOURCE_TABLE, MessageRecords
-from connectors.postgres.offsets import Lsn, Position
+from connectors.postgres.offsets import Lsn, Position, show_lsn
 from connectors.postgres.plan import TablePlan
 from connectors.postgres.records import CREATE, RECORD_OVERHEAD_BYTES, Change, RecordMaker
+from connectors.postgres.schema_changes import SchemaChanges
+from connectors.postgres.transactions import MESSAGES, TransactionRecords
+from connectors.postgres.unavailable import UnavailableValues
 
 _XLOG_DATA, _KEEPALIVE = b"w"[0], b"k"[0]
 _XLOG_HEAD_BYTES: Final = 25
@@ -28,6 +33,17 @@ _OPERATIONS: Final = {
 }  # fmt: skip
 
 PlanOf = Callable[[pgoutput.Relation], TablePlan | None]
+log = structlog.get_logger(__name__)
+
+
+class Records(NamedTuple):
+    """Who makes which records; None where they are not wanted."""
+
+    changes: RecordMaker
+    messages: MessageRecords
+    sources: SourceBlocks
+    transactions: TransactionRecords | None
+    schema_changes: SchemaChanges | None
 
 
 class Stream:
@@ -44,16 +60,23 @@ class Stream:
 
     def __init__(
         self, connection: ReplicationConnection, reader: CopyReader, start: Lsn, resume: Position | None,
-        plan_of: PlanOf, maker: RecordMaker, messages: MessageRecords, sources: SourceBlocks,
+        plan_of: PlanOf, records: Records, unavailable: UnavailableValues | None,
         config: PostgresSourceConfig,
     ) -> None:  # fmt: skip
         self._connection = connection
         self._reader = reader
         self._resume = resume
         self._plan_of = plan_of
-        self._maker = maker
-        self._messages = messages
-        self._sources = sources
+        self._maker = records.changes
+        self._maker.transaction = None
+        self._messages = records.messages
+        self._sources = records.sources
+        self._transactions = records.transactions
+        self._schema_changes = records.schema_changes
+        self._undescribed: list[TablePlan] = []
+        self._unavailable = unavailable
+        self._fail = config.failure_handling == "fail"
+        self._quiet = config.failure_handling in ("skip", "ignore")
         self._skipped = {_OPERATIONS[name] for name in config.skipped_operations if name != "none"}
         self._skip_unchanged = config.skip_without_change
         self._status_interval_s = config.status_update_interval_ms / 1000
@@ -63,6 +86,7 @@ class Stream:
         self._confirmed = start
         self._received = Lsn(0)  # not before the server tells a position that no transaction spans
         self._begin: pgoutput.Begin | None = None
+        self._floor = Lsn(0)
         self._last_commit_us = 0
         self._origin: tuple[str, int] | None = None
         self._source: TransactionSource | None = None
@@ -118,33 +142,56 @@ class Stream:
             ) from None
         if plan is None:
             return
-        old, key_only, new = pgoutput.row(data, plan.encoders, plan.unavailable, _XLOG_HEAD_BYTES)
+        if self._undescribed:
+            self._describe(lsn, batch)
+        try:
+            old, key_only, new = pgoutput.row(data, plan.encoders, plan.unavailable, _XLOG_HEAD_BYTES)
+        except pgoutput.MalformedMessage as exc:
+            self._unreadable(plan, lsn, exc)
+            return
         if self._skip_unchanged and old and new and not key_only and plan.row(old) == plan.row(new):
             return
+        if self._unavailable is not None and new is not None:
+            plan = self._unavailable.resolve(plan, data, _XLOG_HEAD_BYTES, new)
         offset = self._at(lsn, _ROWS[kind], batch)
         source = (self._source or self._new_source()).block(plan.source_table, lsn)
         if kind == pgoutput.INSERT and new is not None:
             batch.append(self._maker.present(CREATE, plan, new, source, tail, offset))
-            return
-        change = Change(plan, source, tail, offset, {**offset, "lsn_proc": lsn - 1})
-        if new is not None:
-            batch += self._maker.update(change, old, key_only, new)
-        elif old is not None:
-            batch += self._maker.delete(change, old, key_only)
+        else:
+            change = Change(plan, source, tail, offset, self._unfinished(offset, lsn))
+            if new is not None:
+                batch += self._maker.update(change, old, key_only, new)
+            elif old is not None:
+                batch += self._maker.delete(change, old, key_only)
+        if self._maker.transaction is not None:
+            self._numbered(batch)
+
+    def _unreadable(self, plan: TablePlan, lsn: int, exc: pgoutput.MalformedMessage) -> None:
+        """event.processing.failure.handling.mode"""
+        if self._fail:
+            raise ConnectError(
+                f"a change of {plan.table.full_name} at {show_lsn(lsn)} cannot be read: {exc}. "
+                "event.processing.failure.handling.mode=warn leaves such changes out"
+            ) from exc
+        if not self._quiet:
+            log.warning("a change cannot be read and is left out", table=plan.table.full_name,
+                        lsn=show_lsn(lsn), why=str(exc))  # fmt: skip
+
+    def _numbered(self, batch: list[SourceRecord]) -> None:
+        """The last record's offset tells how many events of its transaction there are so far."""
+        assert self._maker.transaction is not None
+        batch[-1].source_offset = {**batch[-1].source_offset, **self._maker.transaction.offset()}
 
     def _other(self, kind: int, lsn: int, message: bytes, tail: str, batch: list[SourceRecord]) -> None:
         if kind == pgoutput.BEGIN:
-            self._begin_transaction(pgoutput.begin(message))
+            self._begin_transaction(pgoutput.begin(message), lsn, batch)
         elif kind == pgoutput.COMMIT:
-            commit = pgoutput.commit(message)
-            self._commit_lsn = self._received = Lsn(commit.end_lsn)
-            self._last_commit_us = commit.commit_us
-            self._skip_until = 0
-            self._begin = self._source = self._origin = None
-            self._last_lsn = -1
+            self._commit(pgoutput.commit(message), batch)
         elif kind == pgoutput.RELATION:
             relation = pgoutput.relation(message)
-            self._plans[relation.oid] = self._plan_of(relation)
+            plan = self._plans[relation.oid] = self._plan_of(relation)
+            if self._schema_changes is not None and plan is not None:
+                self._undescribed.append(plan)
         elif kind == pgoutput.TRUNCATE:
             self._truncate(pgoutput.truncate(message), lsn, tail, batch)
         elif kind == pgoutput.ORIGIN:
@@ -155,28 +202,72 @@ class Stream:
             self._message(pgoutput.logical_message(message), lsn, batch)
         # A type's description tells nothing that the catalog does not.
 
-    def _begin_transaction(self, begin: pgoutput.Begin) -> None:
+    def _begin_transaction(self, begin: pgoutput.Begin, lsn: int, batch: list[SourceRecord]) -> None:
+        # All that committed before it comes before this transaction, whose changes may be older.
+        self._floor = max(self._commit_lsn, self._received, self._confirmed)
         self._begin = begin
         self._source = None
         self._skip_until = 0
         if self._resume is not None:
             if begin.final_lsn < self._resume.commit_lsn:
                 self._skip_until = begin.final_lsn
-            elif begin.xid == self._resume.tx_id:
+                return
+            if begin.xid == self._resume.tx_id:
                 self._skip_until = self._resume.done_lsn
             else:
                 if not self._commit_lsn and self._resume.tx_id is not None:
                     self._commit_lsn = self._resume.start  # its transaction has ended, and is not sent again
                 self._resume = None
+        if self._transactions is not None:
+            transaction, is_new = self._transactions.begin(begin.xid)
+            self._maker.transaction = transaction
+            if is_new:
+                floor = self._floor
+                offset = {"lsn_proc": floor, "messageType": "BEGIN", "lsn_commit": floor, "lsn": floor,
+                          "ts_usec": begin.commit_us}  # fmt: skip
+                batch.append(
+                    self._transactions.began(transaction, lsn or begin.final_lsn, begin.commit_us, offset)
+                )
+
+    def _commit(self, commit: pgoutput.Commit, batch: list[SourceRecord]) -> None:
+        end, begin = commit.end_lsn, self._begin
+        if self._transactions is not None and self._maker.transaction is not None and begin is not None:
+            offset = {"lsn_proc": end, "messageType": "COMMIT", "lsn_commit": end, "lsn": end,
+                      "txId": begin.xid, "ts_usec": commit.commit_us}  # fmt: skip
+            batch.append(self._transactions.ended(self._maker.transaction, end, commit.commit_us, offset))
+            self._maker.transaction = None
+        self._commit_lsn = self._received = Lsn(end)
+        self._last_commit_us = commit.commit_us
+        self._skip_until = 0
+        self._begin = self._source = self._origin = None
+        self._last_lsn = -1
+
+    def _describe(self, lsn: int, batch: list[SourceRecord]) -> None:
+        """Tell what tables look like before the first change that needs it: their descriptions come without a
+        position."""
+        offset = {**self._offset(lsn, "NOOP"), "lsn_proc": lsn - 1}
+        if self._maker.transaction is not None:
+            offset |= self._maker.transaction.offset()
+        source = self._source or self._new_source()
+        for plan in self._undescribed:
+            assert self._schema_changes is not None
+            record = self._schema_changes.record(plan, source.block(plan.source_table, lsn), offset)
+            if record is not None:
+                batch.append(record)
+        self._undescribed.clear()
 
     def _truncate(self, truncate: pgoutput.Truncate, lsn: int, tail: str, batch: list[SourceRecord]) -> None:
         if lsn <= self._skip_until or pgoutput.TRUNCATE in self._skipped:
             return
+        if self._undescribed:
+            self._describe(lsn, batch)
         for oid in truncate.oids:
             if (plan := self._plans.get(oid)) is not None:
                 offset = self._at(lsn, "TRUNCATE", batch)
                 source = (self._source or self._new_source()).block(plan.source_table, lsn)
                 batch.append(self._maker.truncate(plan, source, tail, offset))
+                if self._maker.transaction is not None:
+                    self._numbered(batch)
 
     def _message(self, message: pgoutput.Message, lsn: int, batch: list[SourceRecord]) -> None:
         if lsn <= self._skip_until or not self._messages.keeps(message.prefix):
@@ -190,23 +281,43 @@ class Stream:
             offset = {"lsn_proc": lsn, "messageType": "MESSAGE", "lsn_commit": lsn, "lsn": lsn,
                       "ts_usec": ts_us}  # fmt: skip
             source = self._sources.transaction(ts_us, None, lsn)
+        transaction = self._maker.transaction if message.transactional else None
+        block = transaction.block(MESSAGES) if transaction is not None else "null"
         batch.append(
-            self._messages.record(message.prefix, message.content, source.block(SOURCE_TABLE, lsn), offset)
+            self._messages.record(
+                message.prefix, message.content, source.block(SOURCE_TABLE, lsn), block, offset
+            )
         )
+        if transaction is not None:
+            self._numbered(batch)
 
     def _at(self, lsn: int, operation: str, batch: list[SourceRecord]) -> dict[str, Any]:
         """The offset of the change at `lsn`; the record before it loses its claim to have finished it."""
+        if lsn == self._last_lsn:
+            batch[-1].source_offset = self._unfinished(batch[-1].source_offset, lsn)
+        elif self._maker.transaction is not None:
+            self._maker.transaction.at(lsn)
+        self._last_lsn = lsn
+        return self._offset(lsn, operation)
+
+    def _unfinished(self, offset: Mapping[str, Any], lsn: int) -> dict[str, Any]:
+        """The offset of a record when more at the same position has to follow."""
+        transaction = self._maker.transaction
+        known = offset if transaction is None else transaction.unfinished(offset)
+        return {**known, "lsn_proc": lsn - 1}
+
+    def _offset(self, lsn: int, operation: str) -> dict[str, Any]:
         begin = self._begin
         if begin is None:
             raise pgoutput.MalformedMessage(f"a change at {lsn} came outside of a transaction")
-        if lsn == self._last_lsn:
-            batch[-1].source_offset = {**batch[-1].source_offset, "lsn_proc": lsn - 1}
-        self._last_lsn = lsn
-        if self._commit_lsn:
-            return {"lsn_proc": lsn, "messageType": operation, "lsn_commit": self._commit_lsn, "lsn": lsn,
-                    "txId": begin.xid, "ts_usec": begin.commit_us}  # fmt: skip
-        return {"lsn_proc": lsn, "messageType": operation, "lsn": lsn, "txId": begin.xid,
-                "ts_usec": begin.commit_us}  # fmt: skip
+        offset: dict[str, Any] = {"lsn_proc": lsn, "messageType": operation, "lsn": lsn, "txId": begin.xid,
+                                  "ts_usec": begin.commit_us}  # fmt: skip
+        # The slot may have moved on between an old change and its commit, and is not ahead for that.
+        if commit_lsn := self._floor if lsn < self._floor else self._commit_lsn:
+            offset["lsn_commit"] = commit_lsn
+        if self._sources.xmin is not None:
+            offset["xmin"] = self._sources.xmin
+        return offset
 
     def _new_source(self) -> TransactionSource:
         begin = self._begin

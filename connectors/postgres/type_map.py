@@ -4,18 +4,20 @@ Names, parameters and encodings are Debezium's
 (https://debezium.io/documentation/reference/stable/connectors/postgresql.html#postgresql-data-types).
 """
 
+import re
 import struct
 from base64 import urlsafe_b64encode
 from binascii import b2a_base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from json.encoder import encode_basestring as quote
-from typing import Final
+from typing import Final, Literal
 
 import orjson
 
 from connect.api import Schema, SchemaType
 from connect.api import schemas as connect
+from connect.api.java_text import java_double
 from connectors.postgres import times
 from connectors.postgres.catalog import VARHDRSZ, PgType, TypeKind
 from connectors.postgres.config import PostgresSourceConfig
@@ -30,7 +32,8 @@ class ColumnType:
 
     `encode` makes JSON of PostgreSQL's text; None where the text is the JSON. `unavailable` is the JSON
     for a TOAST value that the server did not send, `zero` for a NOT NULL column that is not in the old
-    row's key. Types without `takes_default` have none in their schema, as in Debezium.
+    row's key. Types without `takes_default` have none in their schema, as in Debezium. `is_text`: the value
+    is characters, which can be masked.
     """
 
     schema: Schema
@@ -38,6 +41,7 @@ class ColumnType:
     zero: str
     unavailable: str = "null"
     takes_default: bool = True
+    is_text: bool = False
 
     def json(self, text: str) -> str:
         return self.encode(text) if self.encode is not None else text
@@ -57,10 +61,15 @@ _POINT: Final = connect.struct(
      "srid": connect.OPTIONAL_INT32},
     name="io.debezium.data.geometry.Point", version=1, doc="Geometry (POINT)",
 )  # fmt: skip
+_GEOMETRY_FIELDS: Final = {"wkb": connect.BYTES, "srid": connect.OPTIONAL_INT32}
 _SPARSE_VECTOR: Final = connect.struct(
     {"dimensions": connect.INT16, "vector": connect.map_of(connect.INT16, connect.FLOAT64)},
     name="io.debezium.data.SparseDoubleVector", version=1, doc="Sparse double vector",
 )  # fmt: skip
+_SRID_FLAG: Final = 0x2000_0000
+_EMPTY_COLLECTION: Final = "010700000000000000"
+_GEOMETRIC: Final = ("line", "lseg", "box", "path", "polygon", "circle")
+_NUMBER: Final = re.compile(r"-?(?:[\d.]+(?:e[+-]?\d+)?|Infinity)|NaN")
 _BITS_LENGTH_MAX: Final = (1 << 31) - 1
 _ZERO_UUID: Final = '"00000000-0000-0000-0000-000000000000"'
 # Types whose text is the value, with the name of their schema.
@@ -152,6 +161,30 @@ def _point(text: str) -> str:
     return f'{{"x":{_double(x)},"y":{_double(y)},"wkb":{wkb},"srid":null}}'
 
 
+def _geometry(text: str) -> str:
+    """PostGIS's extended WKB as it is, and the number of its reference system, if it has one
+    (https://postgis.net/docs/using_postgis_dbmanagement.html#EWKB_EWKT)."""
+    data = bytes.fromhex(text)
+    order: Literal["little", "big"] = "little" if data[0] else "big"
+    has_srid = int.from_bytes(data[1:5], order) & _SRID_FLAG
+    srid = int.from_bytes(data[5:9], order, signed=True) if has_srid else "null"
+    return f'{{"wkb":{base64_json(data)},"srid":{srid}}}'
+
+
+def _numbers(text: str) -> str:
+    """oidvector and int2vector: `1 2`."""
+    return f"[{','.join(text.split())}]"
+
+
+def _unknown(text: str) -> str:
+    return base64_json(text.encode())
+
+
+def _unknown_geometric(text: str) -> str:
+    """As PostgreSQL's JDBC driver writes lines, boxes and so on: with Java's numbers."""
+    return _unknown(_NUMBER.sub(lambda found: java_double(float(found[0])), text))
+
+
 def _vector(text: str) -> str:
     """pgvector's `[1,2.5]`."""
     return f"[{','.join([_float(item) for item in text[1:-1].split(',')])}]"
@@ -185,23 +218,23 @@ class TypeMap:
 
     def column_type(self, pg_type: PgType, typmod: int) -> ColumnType | None:
         """How to write a column, or None for a type that is left out."""
-        if pg_type.kind is TypeKind.DOMAIN and pg_type.base is not None:
-            inner_typmod = pg_type.base_typmod if pg_type.base_typmod != -1 else typmod
-            return self.column_type(pg_type.base, inner_typmod)
+        pg_type, typmod = base_type(pg_type, typmod)
         if pg_type.kind is TypeKind.ENUM:
             allowed = {"allowed": ",".join(pg_type.labels)}
             return self._text(_named(_STRING, "io.debezium.data.Enum", allowed))
         if pg_type.element is not None:
             return self._array(pg_type.element, typmod)
-        found = self._fixed.get(pg_type.name) or self._by_typmod(pg_type.name, typmod)
+        found = None
+        if pg_type.kind in (TypeKind.BASE, TypeKind.RANGE):  # a composite type may have any name
+            found = self._fixed.get(pg_type.name) or self._by_typmod(pg_type.name, typmod)
         if found is None and self._config.include_unknown:
-            return self._bytes(lambda text: base64_json(text.encode()))
+            return self._bytes(_unknown_geometric if pg_type.name in _GEOMETRIC else _unknown)
         return found
 
     def _text(
         self, schema: Schema = connect.STRING, zero: str = '""', takes_default: bool = True
     ) -> ColumnType:
-        return ColumnType(schema, quote, zero, self._quoted_placeholder, takes_default)
+        return ColumnType(schema, quote, zero, self._quoted_placeholder, takes_default, is_text=True)
 
     def _bytes(self, encode: Encode) -> ColumnType:
         return ColumnType(
@@ -231,6 +264,10 @@ class TypeMap:
             "sparsevec": ColumnType(
                 _SPARSE_VECTOR, _sparse_vector, _sparse_vector("{}/0"), takes_default=False
             ),
+            "oidvector": ColumnType(connect.array(connect.INT64), _numbers, "[]", takes_default=False),
+            "int2vector": ColumnType(connect.array(connect.INT16), _numbers, "[]", takes_default=False),
+            "geometry": _geometry_type("Geometry"),
+            "geography": _geometry_type("Geography"),
             "point": ColumnType(_POINT, _point, _point("(0,0)"), takes_default=False),
         }
         for name, schema_name in _TEXTS.items():
@@ -355,16 +392,19 @@ class TypeMap:
             schema = connect.map_of(connect.STRING, connect.OPTIONAL_STRING)
             return ColumnType(schema, _hstore_map, "{}", unavailable, takes_default=False)
         schema = _named(_STRING, "io.debezium.data.Json")
-        return ColumnType(schema, _hstore_json, '"{}"', self._quoted_placeholder, takes_default=False)
+        return ColumnType(
+            schema, _hstore_json, '"{}"', self._quoted_placeholder, takes_default=False, is_text=True
+        )
 
     def _array(self, element: PgType, typmod: int) -> ColumnType | None:
         inner = self.column_type(element, typmod)
         if inner is None:
             return None
-        json = inner.json
+        json, delimiter = inner.json, base_type(element, typmod)[0].delimiter
 
         def encode(text: str) -> str:
-            return f"[{','.join(['null' if item is None else json(item) for item in array_items(text)])}]"
+            items = ["null" if item is None else json(item) for item in array_items(text, delimiter)]
+            return f"[{','.join(items)}]"
 
         schema = connect.array(inner.schema.as_optional())
         return ColumnType(schema, encode, "[]", self._unavailable_array(inner), takes_default=False)
@@ -380,6 +420,22 @@ def _vector_type(name: str, element: Schema) -> ColumnType:
     return ColumnType(schema, _vector, "[]", takes_default=False)
 
 
+def _geometry_type(name: str) -> ColumnType:
+    """Nullable whatever the column says, as in Debezium."""
+    schema = connect.struct(
+        _GEOMETRY_FIELDS, name=f"io.debezium.data.geometry.{name}", version=1, doc=name, optional=True
+    )
+    return ColumnType(schema, _geometry, _geometry(_EMPTY_COLLECTION), takes_default=False)
+
+
+def base_type(pg_type: PgType, typmod: int) -> tuple[PgType, int]:
+    """What a domain is made of in the end, and its typmod; other types as they are."""
+    while pg_type.kind is TypeKind.DOMAIN and pg_type.base is not None:
+        typmod = pg_type.base_typmod if pg_type.base_typmod != -1 else typmod
+        pg_type = pg_type.base
+    return pg_type, typmod
+
+
 def numeric_typmod(typmod: int) -> tuple[int, int] | None:
     """(precision, scale) of numeric(p,s), None for plain numeric; the scale may be negative."""
     if typmod < VARHDRSZ:
@@ -389,6 +445,12 @@ def numeric_typmod(typmod: int) -> tuple[int, int] | None:
     return value >> 16 & 0xFFFF, scale - 0x800 if scale & 0x400 else scale
 
 
-def with_default(schema: Schema, optional: bool, default: object) -> Schema:
-    """The column's schema in its table."""
-    return replace(schema, optional=optional, default=default)
+def field_schema(
+    column_type: ColumnType, optional: bool, default: object, parameters: Mapping[str, str]
+) -> Schema:
+    """The schema of a column's field."""
+    schema = column_type.schema
+    return replace(
+        schema, optional=optional or schema.optional, default=default,
+        parameters={**schema.parameters, **parameters},
+    )  # fmt: skip

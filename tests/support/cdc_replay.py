@@ -179,6 +179,10 @@ def masked(record: Mapping[str, Any], schemas: bool) -> dict[str, Any]:
     payload = value["payload"] if schemas and value is not None else value
     for path in VOLATILE["value"]:
         _mask(payload, path.split("."))
+    if "event_count" in (payload or {}):  # of a transaction's begin or end
+        for path in VOLATILE["transaction_topic_value"]:
+            _mask(payload, [path])
+        _mask(key["payload"] if schemas else key, VOLATILE["transaction_topic_key"])
     headers = [[n, MASK if n in VOLATILE["header_values"] else text] for n, text in record["headers"]]
     return {"key": key, "value": value, "headers": headers}
 

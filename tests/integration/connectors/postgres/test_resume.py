@@ -405,3 +405,27 @@ def test_errors_max_retries_ends_the_tries(postgres: PostgresServer) -> None:
         capture.poll()
     assert not isinstance(failure.value, RetriableError)
     capture.stop()
+
+
+@pytest.mark.parametrize("metadata", ["false", "true"])
+def test_a_transaction_older_than_what_is_confirmed(postgres: PostgresServer, metadata: str) -> None:
+    """The slot moves on while the transaction is open, and must not look as if others had moved it."""
+    properties = {"table.include.list": "public.t", "publication.autocreate.mode": "filtered"}
+    capture = Capture(postgres, provide__transaction__metadata=metadata, **properties)
+    try:
+        capture.sql("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int); INSERT INTO t VALUES (0)")
+        capture.start().drain()
+        capture.sql("INSERT INTO t VALUES (1)")
+        capture.drain()
+        with postgres.connect(capture.name) as connection, connection.transaction():
+            connection.execute("INSERT INTO t VALUES (2)")
+            connection.execute("INSERT INTO t VALUES (3)")
+            capture.sql("INSERT INTO u VALUES (1); SELECT FROM pg_switch_wal(); INSERT INTO u VALUES (2)")
+            capture.drain()
+            capture.drain()
+        capture.store(capture.drain(store=False)[0])
+        capture.stop()
+        rows = [record.key["id"] for record in capture.start().drain() if record.topic.endswith(".t")]
+        assert rows == ([3] if metadata == "false" else [2, 3])
+    finally:
+        capture.close()

@@ -42,17 +42,88 @@ def test_old_name_of_the_prefix() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("provide.transaction.metadata", "true"), ("signal.data.collection", "public.s"),
-        ("snapshot.max.threads", "2"), ("snapshot.mode", "configuration_based"), ("lsn.flush.mode", "manual"),
-        ("snapshot.locking.mode", "shared"), ("column.mask.with.4.chars", "public.t.c"),
-        ("column.mask.hash.v2.SHA-256.with.salt.abc", "public.t.c"),
-        ("column.truncate.to.4.chars", "public.t.c"),
-        ("message.key.columns", "t:a"), ("read.only", "true"),
-        ("notification.enabled.channels", "log"), ("schema.name.adjustment.mode", "avro"),
+        ("lsn.flush.mode", "manual"), ("snapshot.mode", "custom"), ("snapshot.locking.mode", "custom"),
+        ("offset.mismatch.strategy", "trust_slot"), ("slot.stream.params", "a=b"),
     ],
 )  # fmt: skip
 def test_what_is_not_there_yet_is_refused(name: str, value: str) -> None:
     assert "not supported yet" in errors(**{name: value})[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("column.mask.with.4.chars", "public.(t", "Invalid regex"),
+        ("column.mask.with.4000000.chars", "public.t.a", "give at most 1000000 characters"),
+        ("column.truncate.to.0.chars", "public.t.a", "must be positive"),
+        ("column.mask.hash.SHA-7.with.salt.x", "public.t.a", "unknown hash SHA-7: give MD5, SHA-1"),
+        ("message.key.columns", "public.t", "'public.t' names no columns"),
+        ("message.key.columns", "public.t:a;b:", "'b:' names no columns"),
+        ("column.propagate.source.type", "a(", "is no regular expression"),
+        ("datatype.propagate.source.type", "a(", "is no regular expression"),
+        ("converters", "isbn", "Java classes, which cannot be loaded: use a transform"),
+        ("topic.naming.strategy", "com.example.Mine", "io.debezium.schema.SchemaTopicNamingStrategy"),
+        ("sourceinfo.struct.maker", "com.example.Mine", "PostgresSourceInfoStructMaker"),
+        ("transaction.metadata.factory", "com.example.Mine", "DefaultTransactionMetadataFactory"),
+        ("post.processors", "x,y", "only one is supported"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_of_events_are_named(name: str, value: str, says: str) -> None:
+    assert says in errors(**{name: value})[name]
+
+
+REGEX_NAMING = {"topic.naming.strategy": "io.debezium.schema.SchemaRegexTopicNamingStrategy"}
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "says"),
+    [
+        ({}, "topic.regex", "needs it"),
+        ({"topic.regex": "a"}, "topic.replacement", "must be non-empty if topic.regex is set"),
+        ({"topic.regex": "a", "topic.replacement": "$1"}, "topic.regex", "No group 1"),
+        ({"topic.regex": "a(", "topic.replacement": "b"}, "topic.regex", "Invalid regex"),
+        ({"topic.regex": "a", "topic.replacement": "b", "topic.key.field.regex": "c"},
+         "topic.key.field.replacement", "must be non-empty if topic.key.field.regex is set"),
+    ],
+)  # fmt: skip
+def test_topic_naming_by_regex_needs_both(given: dict[str, str], name: str, says: str) -> None:
+    assert says in errors(**REGEX_NAMING, **given)[name]
+
+
+RESELECT = {
+    "post.processors": "again",
+    "again.type": "io.debezium.processors.reselect.ReselectColumnsPostProcessor",
+}
+
+
+def test_the_post_processor_that_reads_columns_again() -> None:
+    given = {"again.reselect.columns.include.list": r"public.t:(a|b)", "again.reselect.null.values": "false"}
+    settings = PostgresSourceConfig.parse(BASE | RESELECT | given).reselect
+    assert settings is not None
+    assert (settings.unavailable, settings.null, settings.by_event_key, settings.fail) == (
+        True, False, False, False,
+    )  # fmt: skip
+    assert settings.wants("public.t", "a")
+    assert not settings.wants("public.t", "c")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("again.type", "com.example.Mine", "only io.debezium.processors.reselect"),
+        ("again.reselect.null.values", "yes", "must be one of true, false"),
+        ("again.reselect.columns.include.list", "a(", "Invalid regex"),
+        ("again.reselect.nulls", "true", "no such setting of the post processor"),
+    ],
+)
+def test_wrong_post_processors_are_named(name: str, value: str, says: str) -> None:
+    message = errors(**(RESELECT | {name: value}))["post.processors"]
+    assert name in message
+    assert says in message
+
+
+def test_the_old_name_of_the_heartbeat_prefix() -> None:
+    assert PostgresSourceConfig.parse(BASE | {"heartbeat.topics.prefix": "hb"}).heartbeat_prefix == "hb"
 
 
 def test_exclusive_lists() -> None:
@@ -77,9 +148,11 @@ def test_a_named_override_must_be_given() -> None:
 
 
 def test_patterned_names_are_known() -> None:
-    assert PostgresSourceConfig.unknown(["snapshot.select.statement.overrides.public.a", "nonsense"]) == [
-        "nonsense"
-    ]
+    known = [
+        "snapshot.select.statement.overrides.public.a", "column.mask.with.4.chars",
+        "column.mask.hash.v2.SHA-256.with.salt.a.b", "again.type", "again.reselect.null.values",
+    ]  # fmt: skip
+    assert PostgresSourceConfig.unknown([*known, "nonsense"]) == ["nonsense"]
 
 
 def test_one_task_gets_all_settings() -> None:
