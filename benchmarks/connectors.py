@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import cpu_seconds, pss_bytes, tree
-from benchmarks.peers import JavaConnect, java_present
 from benchmarks.platforms import Rest, wait_for
-from connect.testing.kafka import ApacheKafka
+from connect.testing.java_connect import JavaConnect
+from connect.testing.kafka import ApacheKafka, java_present
 from connect.testing.millstream import Broker, Worker
 
 CONNECTORS = 50

@@ -152,7 +152,10 @@ def _has_task() -> bool:
     ("fault", "text"),
     [
         ("task_configs raises", "ConnectException: no tasks today"),
-        ("task_configs hangs", "did not answer (task_configs) in 1 s"),
+        (
+            "task_configs hangs",
+            "did not answer (task_configs) in 1 s\nMain thread (most recent call last):\n",
+        ),
         ("task_configs dies", "was killed by SIGKILL"),
     ],
 )
