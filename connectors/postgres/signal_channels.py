@@ -148,9 +148,7 @@ class SignalChannels:
     }  # fmt: skip
 
     def __init__(self, config: PostgresSourceConfig) -> None:
-        self._channels = [
-            self._KINDS[name](config) for name in config.signal_channels if name in self._KINDS
-        ]
+        self._channels = [self._KINDS[name](config) for name in config.signal_channels if name in self._KINDS]
         self._interval_s = config.signal_poll_interval_ms / 1000
         self._due = 0.0
         self._unstored = False
