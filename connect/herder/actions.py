@@ -18,8 +18,8 @@ class Restarts:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A state to be shown, and why it failed; if it is RUNNING, why it makes no headway. `restarts` is there as
-    long as it has not run well for a while."""
+    """A state to be shown, and why it failed; if it is RUNNING, why it makes no headway. `restarts` is there
+    as long as it has not run well for a while."""
 
     state: State
     trace: str | None = None

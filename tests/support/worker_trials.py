@@ -74,12 +74,13 @@ class WorkerReport:
     repeated: int = 0
     troubles: Counter[Trouble] = field(default_factory=Counter)
     settled_s: float = 0.0
+    tasks_each: list[int] = field(default_factory=list)  # of the workers, at the end
 
     def __str__(self) -> str:
         troubles = ", ".join(f"{trouble} {count}" for trouble, count in sorted(self.troubles.items()))
         return (
             f"{self.records} records, {self.repeated} of them repeated, "
-            f"settled in {self.settled_s:.1f} s; {troubles or 'no trouble'}"
+            f"settled in {self.settled_s:.1f} s with {self.tasks_each} tasks; {troubles or 'no trouble'}"
         )
 
 
@@ -280,6 +281,7 @@ class WorkerTrial:
             self._heal(float("inf"))
         self._wait(self._all_running, "all tasks to run in the end")
         self.report.settled_s = time.monotonic() - begin
+        self.report.tasks_each = [len(member.tasks()) for member in self._members]
         (self._shared / ENOUGH).touch()
 
     def _all_running(self) -> bool:
