@@ -376,7 +376,7 @@ def read_all(bootstrap: str, topic: str) -> list[Message]:
         found: list[Message] = []
         left = sum(ends.values())
         while left > 0:
-            for message in consumer.consume(min(left, 10_000), 30):
+            for message in consumer.consume(10_000, 0.5):
                 offset, partition = message.offset(), message.partition()
                 assert message.error() is None
                 assert offset is not None
