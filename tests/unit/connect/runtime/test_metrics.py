@@ -90,7 +90,7 @@ def test_a_source(clock: Clock) -> None:
 
 
 def test_a_sink(clock: Clock) -> None:
-    ends = {P0: 120, P1: None}
+    ends = {P0: 120}
     meter = SinkMeter(TaskMetrics(), ErrorCounts(), lambda: False)
     meter.log_ends = ends
     meter.partitions = 2
