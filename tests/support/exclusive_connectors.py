@@ -102,7 +102,7 @@ class ExclusiveSourceTask(SourceTask[ExclusiveSourceConfig]):
         self._next = (context.offset(self._partition) or {"next": 0})["next"]
 
     def poll(self) -> Sequence[SourceRecord]:
-        # Nothing is claimed here: a process that was stopped in a poll may finish it; nobody gets its records.
+        # No check here: a process that was stopped in a poll may finish it; nobody gets its records.
         if self._context.wait(_PAUSE_S) or self._enough.exists():
             return ()
         numbers = range(self._next, self._next + _BATCH)
