@@ -1,10 +1,16 @@
-"""All benchmarks, or those named: python -m benchmarks [broker] [transactions] [cdc] [files]."""
+"""All benchmarks, or those named: python -m benchmarks [broker] [transactions] [cdc] [files] [connectors]."""
 
 import sys
 
-from benchmarks import broker, cdc, files, transactions
+from benchmarks import broker, cdc, connectors, files, transactions
 
-ALL = {"broker": broker.main, "transactions": transactions.main, "cdc": cdc.main, "files": files.main}
+ALL = {
+    "broker": broker.main,
+    "transactions": transactions.main,
+    "cdc": cdc.main,
+    "files": files.main,
+    "connectors": connectors.main,
+}
 
 
 def main() -> int:

@@ -103,10 +103,20 @@ def status(
         parts += [(f"task {task['id']}", task) for task in one["tasks"]]
         for what, instance in parts:
             why = instance.get("trace", "").partition("\n")[0]
-            rows.append((one["name"], what, instance["state"], instance["worker_id"], why))
-    show(output, found, ("NAME", "WHAT", "STATE", "WORKER", "WHY"), rows)
-    if any(state == "FAILED" for _, _, state, _, _ in rows):
+            row = one["name"], what, instance["state"], instance["worker_id"], _restarts(instance), why
+            rows.append(row)
+    show(output, found, ("NAME", "WHAT", "STATE", "WORKER", "RESTARTS", "WHY"), rows)
+    if any(state == "FAILED" for _, _, state, *_ in rows):
         raise typer.Exit(UNHEALTHY)
+
+
+def _restarts(instance: dict[str, Any]) -> str:
+    """`2 of 1000, next 12:00:03`: failures in a row, and when the next restart is due (UTC)."""
+    budget = instance.get("restarts")
+    if budget is None:
+        return ""
+    text = f"{budget['failures']} of {budget['max_attempts']}"
+    return f"{text}, next {budget['next_at'][11:19]}" if "next_at" in budget else text
 
 
 @app.command()

@@ -7,11 +7,23 @@ from connect.herder.states import State, TaskId
 
 
 @dataclass(frozen=True, slots=True)
+class Restarts:
+    """The budget of what fails: how often it failed in a row, how many restarts in a row there may be, and
+    when the next is due on the herder's clock; None: no restart is pending."""
+
+    failures: int
+    attempts_max: int
+    next_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """A state to be shown, and why it failed; if it is RUNNING, why it makes no headway."""
+    """A state to be shown, and why it failed; if it is RUNNING, why it makes no headway. `restarts` is there
+    as long as it has not run well for a while."""
 
     state: State
     trace: str | None = None
+    restarts: Restarts | None = None
 
 
 @dataclass(frozen=True, slots=True)

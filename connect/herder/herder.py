@@ -7,7 +7,7 @@ the tasks that it was assigned.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from connect.herder.actions import (
     KillTask,
     MakeTaskConfigs,
     PauseTask,
+    Restarts,
     ResumeTask,
     ShowConnector,
     ShowTask,
@@ -83,7 +84,7 @@ class _Task:
     told_to_pause: bool = False
     restart_requested: bool = False
     failures: int = 0
-    running_since_ms: int | None = None
+    healthy_at_ms: int | None = None  # when its failures are forgotten
     restart_at_ms: int | None = None
     kill_at_ms: int | None = None
     fenced: bool = False  # another worker may run it by now: its status is not ours to write
@@ -274,22 +275,28 @@ class Herder:
         if delay_ms is None:
             connector.made_revision = connector.revision
         note = _restart_note("connector", connector.failures, policy, delay_ms)
-        self._show_connector(name, connector, Status(State.FAILED, f"{trace}\n{note}"))
+        restarts = Restarts(connector.failures, policy.attempts_max, connector.retry_at_ms)
+        self._show_connector(name, connector, Status(State.FAILED, f"{trace}\n{note}", restarts))
 
     def on_task_running(self, task_id: TaskId, now_ms: int) -> None:
         task = self._tasks.get(task_id)
         if task is not None and task.phase in (Phase.STARTING, Phase.PAUSED):
             task.become(Phase.RUNNING)
-            task.running_since_ms = now_ms
-            self._show_task(task, Status(State.RUNNING))
+            task.healthy_at_ms = now_ms + self._policy_of(task.config or {}).longest_ms
+            self._show_running(task)
         elif task is not None and task.phase is Phase.RUNNING:  # what it retried has worked
-            self._show_task(task, Status(State.RUNNING))
+            self._show_running(task)
 
     def on_task_retrying(self, task_id: TaskId, trace: str) -> None:
         """A call that may work later is tried again for as long as it takes; `trace` says why."""
         task = self._tasks.get(task_id)
         if task is not None and task.phase is Phase.RUNNING:
-            self._show_task(task, Status(State.RUNNING, trace))
+            self._show_running(task, trace)
+
+    def _show_running(self, task: _Task, trace: str | None = None) -> None:
+        attempts_max = self._policy_of(task.config or {}).attempts_max
+        restarts = Restarts(task.failures, attempts_max) if task.failures else None
+        self._show_task(task, Status(State.RUNNING, trace, restarts))
 
     def on_task_paused(self, task_id: TaskId) -> None:
         task = self._tasks.get(task_id)
@@ -301,20 +308,20 @@ class Herder:
         """The process of a task is gone; `trace` says why unless it ended as it should."""
         task = self._tasks[task_id]
         policy = self._policy_of(self.config.connectors.get(task_id.connector, {}))
-        since, task.running_since_ms, task.kill_at_ms = task.running_since_ms, None, None
+        was_healthy = _is_due(task.healthy_at_ms, now_ms)
+        task.healthy_at_ms = task.kill_at_ms = None
         if task.phase is Phase.STOPPING or task.fenced or trace is None:
             task.become(Phase.WAITING)
             if self._shutting_down and not task.fenced:
                 self._show_task(task, Status(State.UNASSIGNED))
             return
-        if since is not None and now_ms - since >= policy.longest_ms:
-            task.failures = 0
-        task.failures += 1
+        task.failures = 1 if was_healthy else task.failures + 1
         delay_ms = policy.delay_ms(task.failures)
         task.restart_at_ms = None if delay_ms is None else now_ms + delay_ms
         task.become(Phase.FAILED)
         note = _restart_note("task", task.failures, policy, delay_ms)
-        self._show_task(task, Status(State.FAILED, f"{trace}\n{note}"))
+        restarts = Restarts(task.failures, policy.attempts_max, task.restart_at_ms)
+        self._show_task(task, Status(State.FAILED, f"{trace}\n{note}", restarts))
 
     def shut_down(self) -> None:
         """From now on nothing is started and everything is stopped."""
@@ -325,6 +332,7 @@ class Herder:
     def decide(self, now_ms: int) -> list[Action]:
         """What is to be done now."""
         self._reload_due(now_ms)
+        self._forget_failures(now_ms)
         desired = dict(self._desired())
         for task_id in desired:
             self._tasks.setdefault(task_id, _Task(task_id))
@@ -341,6 +349,7 @@ class Herder:
         times = [task.kill_at_ms for task in self._tasks.values() if task.phase is Phase.STOPPING]
         if not self._joining:
             times += [task.restart_at_ms for task in self._tasks.values() if task.phase is Phase.FAILED]
+        times += [task.healthy_at_ms for task in self._tasks.values() if task.failures]
         times += [c.retry_at_ms for c in self._connectors.values() if c.made_revision != c.revision]
         times += [c.reload_at_ms for name, c in self._connectors.items() if self._may_reload(name)]
         return min((time for time in times if time is not None), default=None)
@@ -355,6 +364,14 @@ class Herder:
             if self._may_reload(name) and _is_due(connector.reload_at_ms, now_ms):
                 connector.reload_at_ms = None
                 self._actions.append(AskRestart(name))
+
+    def _forget_failures(self, now_ms: int) -> None:
+        """Of tasks that have run well for long enough."""
+        for task in self._tasks.values():
+            if task.failures and _is_due(task.healthy_at_ms, now_ms):
+                task.failures = 0
+                if task.status is not None and not task.fenced:
+                    self._show_task(task, replace(task.status, restarts=None))
 
     def _desired(self) -> Iterator[tuple[TaskId, Mapping[str, str | None]]]:
         if self._shutting_down:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from connect.api import Definition
+from connect.runtime import restart_budget
 from connect.runtime.service import (
     ConnectorInfo,
     ConnectorStatus,
@@ -31,6 +32,8 @@ def instance(of: InstanceStatus) -> dict[str, Any]:
         view["version"] = of.version
     if of.trace is not None:
         view["trace"] = of.trace
+    if of.restarts is not None:
+        view["restarts"] = restart_budget.to_json(of.restarts)
     return view
 
 

@@ -229,17 +229,10 @@ class SinkMeter(TaskMeter):
     group_name = "sink-task-metrics"
     main_total = "sink-record-send-total"
 
-    def __init__(
-        self,
-        own: TaskMetrics,
-        errors: ErrorCounts,
-        paused: Callable[[], bool],
-        log_end: Callable[[TopicPartition], int | None],
-    ) -> None:
-        """`log_end` is the offset after the last record of a partition, as far as it is known."""
+    def __init__(self, own: TaskMetrics, errors: ErrorCounts, paused: Callable[[], bool]) -> None:
         super().__init__(own, errors, paused)
-        self._log_end = log_end
         self.partitions = 0
+        self.log_ends: Mapping[TopicPartition, int] = {}  # the offsets after the last records, where known
         self.positions: Mapping[TopicPartition, int] = {}  # the next offset to put
         self.safe: dict[TopicPartition, int] = {}  # the offset from which a crash would bring all again
 
@@ -271,7 +264,7 @@ class SinkMeter(TaskMeter):
     def lag(self) -> Group:
         lag = 0
         for partition, position in list({**self.safe, **self.positions}.items()):
-            end = self._log_end(partition)
+            end = self.log_ends.get(partition)
             if end is not None:
                 lag += max(0, end - position)
         return {"lag": lag}

@@ -144,7 +144,9 @@ class Operations:
     def _instance(self, shown: Shown | None, version: str | None) -> InstanceStatus:
         if shown is None:  # known, and not taken up yet
             return InstanceStatus(State.UNASSIGNED, self._worker_id, version)
-        return InstanceStatus(shown.state, shown.worker_id, shown.version or version, shown.trace)
+        return InstanceStatus(
+            shown.state, shown.worker_id, shown.version or version, shown.trace, shown.restarts
+        )
 
     # Changing
 

@@ -1,7 +1,8 @@
 """A short-lived process for what a connector does besides moving records: definitions, validation, task
 configs, checks of offsets; and for Kafka's administrative calls, which need a client of their own.
 
-One request, one answer, both a line of JSON. The worker kills it when it takes too long.
+One request, one answer, both a line of JSON; before the answer comes a line that says how to see where it
+hangs (`StackOffer`). The worker kills it when it takes too long.
 """
 
 import json
@@ -19,6 +20,7 @@ from connect.runtime.definitions import definition_json
 from connect.runtime.errors import trace_of
 from connect.runtime.forkserver import name_process
 from connect.runtime.plugins import PluginEntry, PluginKind, Plugins, connector_type
+from connect.runtime.stacks import offer_stacks
 from connect.runtime.validation import Validator, connector_definitions
 
 _READ_BYTES: Final = 1 << 16
@@ -36,6 +38,7 @@ def main(control: socket.socket) -> int:
             return 1
         data += more
     request = json.loads(data)
+    control.sendall(json.dumps(asdict(offer_stacks())).encode() + b"\n")
     try:
         answer = {"ok": _OPERATIONS[request["op"]](request)}
     except Exception as exc:  # noqa: BLE001 - a plugin may raise anything; it becomes the answer

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from connect.api import ConfigError, ConnectError
 from connect.runtime.forks import ForkServer
+from connect.runtime.stacks import StackOffer, read_stacks
 
 _ANSWER_BYTES_MAX: Final = 64 << 20
 _AT_ONCE: Final = 16
+_STACKS_S: Final = 0.5
 
 
 class PluginFailed(ConnectError):
@@ -49,18 +51,23 @@ class PluginHosts:
         ours, theirs = socket.socketpair()
         child = self._forks.fork("plugin_host", theirs)
         reader, writer = await asyncio.open_connection(sock=ours, limit=_ANSWER_BYTES_MAX)
+        stacks: StackOffer | None = None
         try:
             async with asyncio.timeout(timeout_s):
                 writer.write(json.dumps(request).encode() + b"\n")
                 await writer.drain()
-                line = await reader.readline()
-                if line:
+                if line := await reader.readline():
+                    stacks = StackOffer.of(json.loads(line))
+                if line := await reader.readline():
                     answer: Mapping[str, Any] = json.loads(line)
                     return answer
                 how = await child.exited
         except TimeoutError:
             text = f"the connector's code did not answer ({request['op']}) in {timeout_s:g} s"
-            raise PluginFailed(text, f"{ConnectError.java_class}: {text}") from None
+            trace = f"{ConnectError.java_class}: {text}"
+            if stacks is not None:
+                trace += f"\n{await read_stacks(await child.pid, stacks, _STACKS_S)}"
+            raise PluginFailed(text, trace) from None
         except ConnectionError:
             how = await child.exited
         finally:

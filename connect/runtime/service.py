@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from connect.api import Definition
+from connect.herder.actions import Restarts
 from connect.herder.states import State as State
 from connect.herder.states import TargetState as TargetState
 from connect.runtime.loggers import Loggers
@@ -53,12 +54,14 @@ class ConnectorInfo:
 
 @dataclass(frozen=True, slots=True)
 class InstanceStatus:
-    """The state of a connector or of a task. `trace` is why it failed."""
+    """The state of a connector or of a task. `trace` is why it failed; `restarts`, on the wall clock, is
+    there while its restart budget is in use."""
 
     state: State
     worker_id: str
     version: str | None = None
     trace: str | None = None
+    restarts: Restarts | None = None
     metrics: Mapping[str, float] | None = None  # of a task that runs in this worker: rates, lag, errors
 
 

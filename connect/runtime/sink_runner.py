@@ -32,6 +32,7 @@ _LOG = logging.getLogger(__name__)
 _POLL_S: Final = 0.2  # how soon a stop or pause is noticed
 _IDLE_PUT_S: Final = 1.0
 _LOOKUP_S: Final = 10.0  # how soon a new topic is noticed that topics.regex matches
+_LOG_ENDS_S: Final = 1.0
 _LOOKUP_TIMEOUT_S: Final = 30.0
 _INTERNAL_TOPICS: Final = frozenset({"__consumer_offsets", "__transaction_state"})
 _COMMIT_RETRY_S: Final = 5.0
@@ -120,7 +121,7 @@ class SinkRunner:
         self._errors = errors
         self._before_commit = before_commit
         self._originals = originals
-        self.meter = SinkMeter(context.metrics, errors.counts, lambda: channel.paused, self._log_end)
+        self.meter = SinkMeter(context.metrics, errors.counts, lambda: channel.paused)
         self._positions: dict[TopicPartition, int] = {}  # next offset after what `put` took
         self.meter.positions = self._positions
         self._committed: dict[TopicPartition, int] = {}
@@ -150,12 +151,15 @@ class SinkRunner:
         progress = self._channel.progress
         now = time.monotonic()
         next_commit, next_put = now + self._settings.flush_interval_s, now + _IDLE_PUT_S
-        next_lookup = now + _LOOKUP_S
+        next_lookup, next_ends = now + _LOOKUP_S, now
         while not self._channel.stopping:
             self._follow_pause()
             progress.enter("consume")
             messages = self._consume()
             now = time.monotonic()
+            if now >= next_ends:
+                self._note_log_ends()
+                next_ends = now + _LOG_ENDS_S
             if messages:
                 self._take(messages)
                 self._channel.keep_pace()
@@ -501,15 +505,18 @@ class SinkRunner:
             self.meter.safe.pop(partition, None)
         self.meter.partitions = len(self._context.assigned)
 
-    def _log_end(self, partition: TopicPartition) -> int | None:
-        """As of the last fetch; called by the control thread."""
-        if self._ended:
-            return None
-        try:
-            end: int = self._consumer.get_watermark_offsets(_kafka(partition), cached=True)[1]
-        except (KafkaException, RuntimeError):  # not fetched yet, or closed meanwhile
-            return None
-        return None if end < 0 else end
+    def _note_log_ends(self) -> None:
+        """As of the last fetch, for the meter. The control thread must not ask: a consumer lets in one thread
+        at a time, and the one that polls again and again leaves no room for another."""
+        ends = {}
+        for partition in self._context.assigned:
+            try:
+                end: int = self._consumer.get_watermark_offsets(_kafka(partition), cached=True)[1]
+            except KafkaException:
+                continue  # not fetched yet
+            if end >= 0:
+                ends[partition] = end
+        self.meter.log_ends = ends
 
 
 def _first_offset(messages: Sequence[Any], partition: TopicPartition) -> int:

@@ -196,6 +196,7 @@ class AtLeastOnce(_Offsets):
             deadline = time.monotonic() + seconds
             if not self._producer.flush(seconds):
                 return False
+            self._channel.check_lease()  # the acknowledgements may have taken long
             self._produce_noted(self._offsets_producer)
             if not self._offsets_producer.flush(max(0.1, deadline - time.monotonic())):
                 return False

@@ -8,8 +8,9 @@ from typing import Any, Final
 import orjson
 
 from connect.herder import config_state
-from connect.herder.actions import Status
+from connect.herder.actions import Restarts, Status
 from connect.herder.states import State, TargetState, TaskId
+from connect.runtime import restart_budget
 from connect.runtime.offset_format import offset_key
 from connect.runtime.topic_map import RecordMap
 
@@ -131,6 +132,7 @@ class Shown:
     worker_id: str
     generation_id: int
     version: str | None
+    restarts: Restarts | None = None
 
 
 class StatusStore:
@@ -215,7 +217,9 @@ class StatusStore:
     def _show(self, name: str, key: str, status: Status | None, version: str | None) -> None:
         shown = None
         if status is not None:
-            shown = Shown(status.state, status.trace, self._worker_id, self.generation_id, version)
+            shown = Shown(
+                status.state, status.trace, self._worker_id, self.generation_id, version, status.restarts
+            )  # fmt: skip
         self._own.setdefault(name, {})[key] = shown
 
         def still_true() -> bool:
@@ -265,14 +269,17 @@ _WRITTEN_WITH_CARE: Final = frozenset({State.UNASSIGNED, State.FAILED})
 
 
 def _value(shown: Shown) -> Mapping[str, Any]:
-    return {
+    value = {
         "state": shown.state.value, "trace": shown.trace, "worker_id": shown.worker_id,
         "generation": shown.generation_id, "version": shown.version,
     }  # fmt: skip
+    # A field of Millstream's own, which Kafka Connect does not look at.
+    return value if shown.restarts is None else {**value, "restarts": restart_budget.to_json(shown.restarts)}
 
 
 def _shown(value: Mapping[str, Any]) -> Shown:
+    budget = value.get("restarts")
     return Shown(
         State(value["state"]), value.get("trace"), str(value["worker_id"]), int(value.get("generation") or 0),
-        value.get("version"),
+        value.get("version"), None if budget is None else restart_budget.from_json(budget),
     )  # fmt: skip

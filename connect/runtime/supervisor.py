@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from connect.api import ConfigError, ConnectError
@@ -18,11 +19,13 @@ from connect.herder.actions import (
     ShowConnector,
     ShowTask,
     StartTask,
+    Status,
     StopTask,
     WriteTaskConfigs,
 )
 from connect.herder.herder import Herder
-from connect.herder.states import State, TaskId
+from connect.herder.states import TaskId
+from connect.runtime import restart_budget
 from connect.runtime.catalog import PluginCatalog
 from connect.runtime.client_overrides import overrides, sink_client_id, sink_group
 from connect.runtime.config import WorkerConfig
@@ -32,6 +35,7 @@ from connect.runtime.group_members import GroupMembers
 from connect.runtime.lease import Lease
 from connect.runtime.metrics_registry import MetricsRegistry
 from connect.runtime.plugin_hosts import PluginFailed, PluginHosts
+from connect.runtime.state_changes import StateChanges
 from connect.runtime.stores import ConfigStore, OffsetStore, StatusStore
 from connect.runtime.task_config import TaskConfig
 from connect.runtime.task_process import TaskProcess
@@ -84,6 +88,7 @@ class Supervisor:
         self._members = members
         self._lease = lease
         self.metrics = MetricsRegistry()
+        self._changes = StateChanges()
         self._processes: dict[TaskId, TaskProcess] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self._event = asyncio.Event()
@@ -216,20 +221,17 @@ class Supervisor:
             self._show_connector(action)
 
     def _show_task(self, action: ShowTask) -> None:
-        if action.status is not None and action.status.trace is not None:
-            how = "failed" if action.status.state is State.FAILED else "is in trouble"
-            _LOG.error("task %s %s: %s", action.task, how, action.status.trace)
+        self._changes.tell(action.task.connector, action.task.task, action.status)
         if action.status is None:
             self.metrics.task_deleted(action.task)
         version = self._version(action.task.connector)
-        self._statuses.show_task(action.task, action.status, version)
+        self._statuses.show_task(action.task, _on_wall_clock(action.status), version)
 
     def _show_connector(self, action: ShowConnector) -> None:
-        if action.status is not None and action.status.trace is not None:
-            _LOG.error("connector %s failed: %s", action.name, action.status.trace)
+        self._changes.tell(action.name, None, action.status)
         if action.status is None:
             self._statuses.forget_topics(action.name)
-        self._statuses.show_connector(action.name, action.status, self._version(action.name))
+        self._statuses.show_connector(action.name, _on_wall_clock(action.status), self._version(action.name))
 
     def _version(self, name: str) -> str | None:
         config = self._herder.config.connectors.get(name)
@@ -318,6 +320,12 @@ class Supervisor:
         except ConnectError as exc:
             self._herder.on_connector_failed(action.name, action.revision, trace_of(exc), now_ms())
         self.wake()
+
+
+def _on_wall_clock(status: Status | None) -> Status | None:
+    if status is None or status.restarts is None:
+        return status
+    return replace(status, restarts=restart_budget.on_wall_clock(status.restarts, now_ms()))
 
 
 def task_config(worker: WorkerConfig, connector: Mapping[str, str | None]) -> TaskConfig:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-ENTRIES = 16
+ENTRIES = 17
 NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
 

@@ -21,8 +21,8 @@ _VOLATILE = {"worker_id", "kafka_cluster_id", "commit", "version", "last_modifie
 _VERSIONS = {"4.3.1", __version__}
 # Lists whose order means nothing.
 _SETS = {"offsets", "topics", "recommended_values", "errors", "groups"}
-# Documentation is in our own words; warnings, and metrics of tasks, are something that Connect does not have.
-_NOT_COMPARED = {"documentation", "warnings", "metrics"}
+# Documentation is in our own words; Connect has no warnings, metrics of tasks and restart budgets.
+_NOT_COMPARED = {"documentation", "warnings", "metrics", "restarts"}
 # Plugins that only one of the two has installed.
 _ONLY_ONE_HAS = re.compile(
     r"org\.apache\.kafka\.connect\.mirror\..*|io\.confluent\..*"

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import time
@@ -126,6 +127,7 @@ def test_a_failed_task_is_exit_code_3_and_says_why(cli: Cli, name: str, tmp_path
     assert shown.code == 3
     assert "FAILED" in shown.out
     assert "directory" in shown.out
+    assert re.search(r"\d+ of 1000, next \d\d:\d\d:\d\d", shown.out)
 
 
 def test_a_refused_config_is_the_workers_own_sentence(cli: Cli, name: str, tmp_path: Path) -> None:

@@ -152,7 +152,10 @@ def _has_task() -> bool:
     ("fault", "text"),
     [
         ("task_configs raises", "ConnectException: no tasks today"),
-        ("task_configs hangs", "did not answer (task_configs) in 1 s"),
+        (
+            "task_configs hangs",
+            "did not answer (task_configs) in 1 s\nMain thread (most recent call last):\n",
+        ),
         ("task_configs dies", "was killed by SIGKILL"),
     ],
 )
@@ -319,9 +322,11 @@ def test_an_outage_of_kafka_loses_and_doubles_nothing(kafka_topic: str, tmp_path
 
 _WORKER_PROCESS = """
 import asyncio, json, sys
+from connect.runtime.logs import configure_logging
 from connect.runtime.worker import Worker
 
 async def main():
+    configure_logging()
     worker = Worker(json.loads(sys.argv[1]))
     await worker.start()
     await worker.create(sys.argv[2], json.loads(sys.argv[3]))

@@ -6,10 +6,12 @@ import signal
 import time
 from pathlib import Path
 
+import orjson
 import psutil
 import pytest
-from support.workers import produce, running, trace_of, until, until_state, worker_settings
+from support.workers import produce, read_topic, running, trace_of, until, until_state, worker_settings
 
+from connect.herder.actions import Restarts
 from connect.herder.states import State, TargetState
 from connect.runtime.worker import Worker
 from connect.testing.millstream import Broker
@@ -156,6 +158,40 @@ def test_a_cpu_limit_slows_a_task_down(broker: Broker, kafka_topic: str) -> None
             assert worker.status("n").tasks[0].state is State.RUNNING
 
     asyncio.run(scenario())
+
+
+def test_the_restart_budget_is_shown_while_it_is_in_use(broker: Broker, kafka_topic: str) -> None:
+    backoff = {"millstream.task.restart.backoff.ms": "300", "millstream.task.restart.backoff.max.ms": "1000"}
+    settings = worker_settings(broker.bootstrap) | backoff
+
+    async def scenario() -> None:
+        async with running(settings) as worker:
+            await worker.create("n", source(kafka_topic, "poll raises"))
+            await until(lambda: "Restart 2 of" in trace_of(worker, "n"))
+            failed = worker.status("n").tasks[0].restarts
+            assert failed is not None
+            assert (failed.failures, failed.attempts_max) == (2, 1000)
+            assert failed.next_at_ms is not None
+            assert abs(failed.next_at_ms / 1000 - time.time()) < 30
+            await worker.put_config("n", source(kafka_topic, "none"))
+            await until_state(worker, "n", State.RUNNING)
+            os.kill(task_process("n").pid, signal.SIGKILL)
+            await until_state(worker, "n", State.FAILED)
+            await until_state(worker, "n", State.RUNNING)
+            assert worker.status("n").tasks[0].restarts == Restarts(1, 1000)
+            await until(lambda: worker.status("n").tasks[0].restarts is None)
+            assert worker.status("n").tasks[0].state is State.RUNNING
+
+    asyncio.run(scenario())
+    written = [
+        orjson.loads(message.value() or b"{}")
+        for message in read_topic(broker.bootstrap, settings["status.storage.topic"])
+        if message.key() == b"status-task-n-0"
+    ]
+    budgets = [value.get("restarts") for value in written if value]
+    assert {"failures": 1, "max_attempts": 1000} in budgets
+    assert any(budget and "next_at" in budget for budget in budgets)
+    assert budgets[-1] is None
 
 
 @pytest.mark.parametrize("how", ["poll hangs", "start hangs", "suspended", "paused", "none"])

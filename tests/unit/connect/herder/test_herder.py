@@ -10,6 +10,7 @@ from connect.herder.actions import (
     KillTask,
     MakeTaskConfigs,
     PauseTask,
+    Restarts,
     ResumeTask,
     ShowConnector,
     ShowTask,
@@ -235,7 +236,33 @@ def test_a_failed_task_shows_failed_until_it_runs_again() -> None:
     assert status is not None
     assert status.state is State.FAILED
     bench.herder.on_task_running(TASK, bench.now)
-    assert bench.decide() == [ShowTask(TASK, Status(State.RUNNING))]
+    assert bench.decide() == [ShowTask(TASK, Status(State.RUNNING, restarts=Restarts(1, 4)))]
+
+
+def test_the_budget_is_shown_until_the_task_has_run_for_long_enough() -> None:
+    bench = Bench()
+    bench.running()
+    for failures, due in ((1, 100), (2, 200)):
+        (shown,) = bench.fail()
+        assert isinstance(shown, ShowTask)
+        assert shown.status is not None
+        assert shown.status.restarts == Restarts(failures, 4, bench.now + due)
+        bench.wake()
+    bench.herder.on_task_running(TASK, bench.now)
+    assert bench.decide() == [ShowTask(TASK, Status(State.RUNNING, restarts=Restarts(2, 4)))]
+    began = bench.now
+    assert bench.wake() == [ShowTask(TASK, Status(State.RUNNING))]
+    assert bench.now == began + POLICY.longest_ms
+    assert bench.herder.next_wakeup_ms() is None
+
+
+def test_a_budget_that_is_used_up_has_no_next_restart() -> None:
+    bench = Bench(RestartPolicy(attempts_max=0))
+    bench.running()
+    (shown,) = bench.fail()
+    assert isinstance(shown, ShowTask)
+    assert shown.status is not None
+    assert shown.status.restarts == Restarts(1, 0, None)
 
 
 def test_a_restart_that_is_asked_for() -> None:

@@ -90,8 +90,9 @@ def test_a_source(clock: Clock) -> None:
 
 
 def test_a_sink(clock: Clock) -> None:
-    ends = {P0: 120, P1: None}
-    meter = SinkMeter(TaskMetrics(), ErrorCounts(), lambda: False, ends.get)
+    ends = {P0: 120}
+    meter = SinkMeter(TaskMetrics(), ErrorCounts(), lambda: False)
+    meter.log_ends = ends
     meter.partitions = 2
     meter.safe = {P0: 100, P1: 5}
     meter.positions = {P0: 110, P1: 6}

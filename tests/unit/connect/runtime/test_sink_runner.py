@@ -77,6 +77,12 @@ class FakeConsumer:
     def lose_(self, *partitions: TopicPartition) -> None:
         self._on_lost(self, [confluent_kafka.TopicPartition(*p) for p in partitions])
 
+    def get_watermark_offsets(
+        self, partition: confluent_kafka.TopicPartition, *, cached: bool
+    ) -> tuple[int, int]:
+        assert cached
+        return -1001, -1001  # nothing fetched yet
+
     def poll(self, timeout: float) -> Any:
         if not self._polls:
             self.on_empty()
