@@ -7,7 +7,7 @@ is left out in silence.
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from pydantic import SecretStr
 
@@ -82,18 +82,6 @@ def _check_time_zone(value: str) -> str | None:
     return None
 
 
-def _only(*accepted: Any) -> Callable[[Any], str | None]:
-    """A check for a setting that Millstream knows, but cannot act on yet."""
-
-    def check(value: Any) -> str | None:
-        if value in accepted:
-            return None
-        shown = "unset" if accepted[0] in (None, "", []) else f"at {str(accepted[0]).lower()}"
-        return f"Millstream does not support this setting yet; leave it {shown}"
-
-    return check
-
-
 def _check_tags(value: list[str]) -> str | None:
     wrong = [pair for pair in value if pair.count(":") != 1 or pair.startswith(":")]
     return f"Tags are given as key:value, unlike {wrong[0]}" if wrong else None
@@ -158,8 +146,12 @@ class S3SinkConfig(Config):
         doc="To how many digits the start offset in an object's name is filled with zeros.",
     )  # fmt: skip
     schema_compatibility: str = setting(
-        "schema.compatibility", default="NONE", importance=HIGH, group="Connector", check=_only("NONE"),
-        doc="How records of changing schemas share a file. JSON and bytes hold records of any schema.",
+        "schema.compatibility", default="NONE", importance=HIGH, group="Connector",
+        check=_one_of("none", "backward", "forward", "full"),
+        recommended=("NONE", "BACKWARD", "FORWARD", "FULL"),
+        doc="How records of changing schemas share a file. NONE: each schema has files of its own (JSON and "
+            "bytes hold records of any schema). BACKWARD and FULL: with the newest version of the schema; "
+            "FORWARD: with the oldest.",
     )  # fmt: skip
     avro_codec: str = setting(
         "avro.codec", default="null", importance=LOW, group="Connector",

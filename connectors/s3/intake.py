@@ -25,6 +25,13 @@ class Batch:
     def __len__(self) -> int:
         return len(self.records)
 
+    def slice(self, start: int, end: int) -> "Batch":
+        """Some of them, in their order."""
+        if start == 0 and end == len(self.records):
+            return self
+        times = None if self.times is None else self.times[start:end]
+        return Batch(self.records[start:end], self.items[start:end], self.places[start:end], times)
+
 
 class Intake:
     """Sorts out what cannot or need not be written; `report` is told of each record that cannot."""
@@ -42,7 +49,7 @@ class Intake:
         self._views = views
         self._partitioner = partitioner
         self._extractor = extractor
-        self._report = report
+        self.report = report
 
     def take(self, records: Sequence[SinkRecord], now_ms: int) -> Batch:
         """The records (of one Kafka partition, at least one) that are to be written."""
@@ -56,7 +63,7 @@ class Intake:
             try:
                 one = self._null(record) if record.raw_value is None else self._placed([record], now_ms)
             except DataError as exc:
-                self._report(record, exc)
+                self.report(record, exc)
                 continue
             batch.records += one.records
             batch.items += one.items

@@ -10,6 +10,7 @@ import structlog
 
 from connect.api import RetriableError, SinkRecord, SinkTask, SinkTaskContext, TopicPartition
 from connect.api.java_patterns import time_zone
+from connectors.s3.compatibility import Compatibility
 from connectors.s3.config import S3SinkConfig
 from connectors.s3.files import Tagging
 from connectors.s3.intake import Intake
@@ -132,6 +133,7 @@ def _plan(context: SinkTaskContext, config: S3SinkConfig) -> FilePlan:
         tagging=Tagging(config.tags, config.on_tagging_error.lower() == "ignore")
         if config.object_tagging
         else None,
+        compatibility=Compatibility(config.schema_compatibility.upper()),
         only_new_objects=config.rotates_on_schedule and config.conditional_writes,
     )
 

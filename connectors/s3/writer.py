@@ -22,8 +22,9 @@ from typing import Any, Final
 
 import structlog
 
-from connect.api import RetriableError, SinkTaskContext, TopicPartition
+from connect.api import DataError, RetriableError, Schema, SinkTaskContext, TopicPartition
 from connect.api.records import SinkRecord
+from connectors.s3.compatibility import Compatibility
 from connectors.s3.files import FilePart, OpenFile, Tagging
 from connectors.s3.intake import Batch, Intake
 from connectors.s3.naming import Naming
@@ -54,6 +55,7 @@ class FilePlan:
     rules: RotationRules
     extractor: TimestampExtractor | None
     tagging: Tagging | None
+    compatibility: Compatibility
     only_new_objects: bool
 
 
@@ -89,6 +91,8 @@ class PartitionWriter:
         self._context = context
         self._rotation = Rotation(plan.rules)
         self._is_rotating = False
+        # That of the records in the open files, by topic and encoded partition.
+        self._schemas: dict[tuple[str, str], Schema] = {}
         # Up to which offset objects that were found have the records, and where the first of them begins.
         self._found: dict[Place, int] = {}
         self._found_from: int | None = None
@@ -141,6 +145,7 @@ class PartitionWriter:
         for file in self.files.values():
             file.abandon()
         self.files.clear()
+        self._schemas.clear()
         self._rotation.reset()
         self._is_rotating = False
 
@@ -164,14 +169,36 @@ class PartitionWriter:
 
     def _append(self, batch: Batch, start: int, end: int) -> list[OpenFile]:
         """Put records into their files, in memory: they count as taken, whatever S3 says later."""
-        written = []
-        variants = self._plan.views.variants(batch.items[start:end])
-        for place, run in _by_place(batch, start, end, variants).items():
+        self.next_offset = batch.records[end - 1].offset + 1
+        batch = batch.slice(start, end)
+        if self._plan.compatibility is not Compatibility.NONE:
+            batch = self._settled(batch)
+        written: list[OpenFile] = []
+        if not batch:
+            return written
+        variants = self._plan.views.variants(batch.items)
+        for place, run in _by_place(batch, variants).items():
             file = self.files.get(place) or self._open(place, run)
             file.write(run.items, run.last_offset)
             written.append(file)
-        self.next_offset = batch.records[end - 1].offset + 1
         return written
+
+    def _settled(self, batch: Batch) -> Batch:
+        """With the schemas that the records of a place are to have; without those that cannot have it."""
+        settled = Batch()
+        for record, item, place in zip(batch.records, batch.items, batch.places, strict=True):
+            where = record.topic, place
+            try:
+                wanted = self._plan.compatibility.settle(self._schemas.get(where), record)
+                settled.items.append(item if wanted is record else self._plan.views.items([wanted])[0])
+            except DataError as exc:
+                self._plan.intake.report(record, exc)
+                continue
+            if wanted.value_schema is not None:
+                self._schemas[where] = wanted.value_schema
+            settled.records.append(record)
+            settled.places.append(place)
+        return settled
 
     def _open(self, place: Place, run: _Run) -> OpenFile:
         plan = self._plan
@@ -199,6 +226,7 @@ class PartitionWriter:
                 self._leave_out(place, file)
                 self._start_over()
         self.files.clear()
+        self._schemas.clear()
         self._rotation.reset()
         self._is_rotating = False
         self._forget_found()
@@ -251,20 +279,20 @@ class PartitionWriter:
         )
 
 
-def _by_place(batch: Batch, start: int, end: int, variants: Sequence[Hashable] | None) -> dict[Place, _Run]:
-    """The items of a slice by place."""
-    records, places = batch.records[start:end], batch.places[start:end]
+def _by_place(batch: Batch, variants: Sequence[Hashable] | None) -> dict[Place, _Run]:
+    """The items by place."""
+    records, places = batch.records, batch.places
     topic, place, variant = records[0].topic, places[0], variants[0] if variants else None
     if (
         places.count(place) == len(places)
         and (variants is None or variants.count(variant) == len(variants))
         and len({record.topic for record in records}) == 1
     ):
-        run = _Run(records[0].offset, records[-1].offset, batch.items[start:end])
+        run = _Run(records[0].offset, records[-1].offset, batch.items)
         return {(topic, place, variant): run}
     found: dict[Place, _Run] = {}
     for record, place, variant, item in zip(
-        records, places, variants or repeat(None), batch.items[start:end], strict=False
+        records, places, variants or repeat(None), batch.items, strict=False
     ):
         group = found.get((record.topic, place, variant))
         if group is None:

@@ -3,6 +3,7 @@
 import gzip
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import fastavro
@@ -71,6 +72,30 @@ def test_files_of_interleaved_schemas_are_not_split(s3: Any, bucket: str, format
         f"0000000007{extension}": [{"o": 7}],
     }
     assert run.committed == {TP: 8}
+
+
+@pytest.mark.parametrize(
+    ("mode", "first", "expected"),
+    [
+        ("BACKWARD", 1, {0: [{"o": 0}], 1: [{"o": 1, "x": "d"}, {"o": 2, "x": "d"}, {"o": 3, "x": "d"}]}),
+        ("FULL", 2, {0: [{"o": 0, "x": "d"}, {"o": 1, "x": "d"}, {"o": 2, "x": "d"}, {"o": 3, "x": "d"}]}),
+        ("FORWARD", 1, {0: [{"o": 0}, {"o": 1}, {"o": 2}, {"o": 3}]}),
+        ("NONE", 1, {0: [{"o": 0}, {"o": 2}], 1: [{"o": 1, "x": "d"}, {"o": 3, "x": "d"}]}),
+    ],
+)
+def test_schema_compatibility(s3: Any, bucket: str, mode: str, first: int, expected: dict[int, Any]) -> None:
+    old = replace(struct({"o": INT64}), name="N", version=1)
+    new = replace(struct({"o": INT64, "x": STRING.with_default("d")}), name="N", version=2)
+    records = []
+    for n in range(4):
+        schema = [old, new][(n + first - 1) % 2]
+        value = {"o": n} if schema is old else {"o": n, "x": "d"}
+        records.append(SinkRecord("t", 0, n, value, value_schema=schema))
+    driver(s3, bucket, records, format_class="avro", flush_size="4", schema_compatibility=mode).run()
+    found = {
+        int(key.rpartition("+")[2][:10]): rows("avro", data) for key, data in objects(s3, bucket).items()
+    }
+    assert found == expected
 
 
 def rows(format: str, data: bytes) -> list[Any]:

@@ -27,8 +27,6 @@ DEFAULTS: dict[str, Any] = {
     "json.decimal.format": "BASE64", "tombstone.encoded.partition": "tombstone",
 }  # fmt: skip
 
-LATER = {"schema.compatibility": "BACKWARD"}
-
 
 def errors(**changes: str) -> dict[str, str]:
     given = {**REQUIRED, **{name.replace("__", "."): value for name, value in changes.items()}}
@@ -61,14 +59,6 @@ def test_other_classes_have_short_names_too() -> None:
     names = {"format.class": "ByteArrayFormat", "partitioner.class": "DailyPartitioner", "timezone": "UTC"}
     config = S3SinkConfig.parse({**REQUIRED, **names})
     assert (config.format, config.partitioner) == (BYTES_FORMAT, DAILY_PARTITIONER)
-
-
-@pytest.mark.parametrize("name", LATER)
-def test_what_is_not_there_yet_is_refused(name: str) -> None:
-    [(refused, message)] = errors(**{name: LATER[name]}).items()
-    assert refused == name
-    assert "Millstream does not support this setting yet; leave it" in message
-    assert LATER[name] in message or "[hidden]" in message
 
 
 def test_an_unknown_format_is_refused() -> None:
