@@ -65,6 +65,12 @@ class FieldError(NamedTuple):
     message: str
 
 
+class FieldWarning(FieldError):
+    """What is accepted and deserves a word: in `check_connection` beside errors."""
+
+    __slots__ = ()
+
+
 HIDDEN: Final = "[hidden]"
 REQUIRED: Final[Any] = object()
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")

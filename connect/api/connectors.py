@@ -36,7 +36,8 @@ class Connector(Plugin, ABC, Generic[C]):
         """What only a look outside can tell: server reachable, credentials right, bucket there.
 
         Called by `validate` and before a deployment, in a process of its own and with bounded time. One clear
-        sentence for each setting that is wrong; nothing if all is well.
+        sentence for each setting that is wrong, a `FieldWarning` for what only deserves a word; nothing if
+        all is well.
         """
         return ()
 

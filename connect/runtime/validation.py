@@ -14,6 +14,7 @@ from connect.api import (
     Converter,
     Definition,
     FieldError,
+    FieldWarning,
     HeaderConverter,
     Importance,
     Kind,
@@ -119,7 +120,9 @@ class Validator:
             self._check_exactly_once(connector, config)
         self._warn_of_unknown(connector.config_class, common)
         if look_outside and config is not None and not self._has_errors():
-            self._blame(_look_outside(connector, config))
+            found = _look_outside(connector, config)
+            self._blame(each for each in found if not isinstance(each, FieldWarning))
+            self._warnings += [each.message for each in found if isinstance(each, FieldWarning)]
         return self._result()
 
     # Rows

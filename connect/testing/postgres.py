@@ -34,17 +34,26 @@ _SETTINGS = {
 }
 
 
+def system_postgres() -> Path | None:
+    """The newest PostgreSQL that is installed as a package of Debian, with OpenSSL; None if there is none."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[4]))
+    return found[-1].parent if found else None
+
+
 class PostgresServer(Stoppable):
-    """`PostgresServer()` starts a server with a data directory of its own; superuser postgres/postgres."""
+    """`PostgresServer()` starts a server with a data directory of its own; superuser postgres/postgres.
+
+    `settings` are those of postgresql.conf, `programs` the folder with initdb and postgres.
+    """
 
     user = "postgres"
     password = "postgres"
     host = "127.0.0.1"
 
-    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, settings: Mapping[str, str] | None = None, programs: Path | None = None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="millstream-pg-"))
         self._account = _unprivileged_account()
-        self.bin = _reachable_binaries(self.directory, self._account)
+        self.bin = programs or _reachable_binaries(self.directory, self._account)
         self._settings = _SETTINGS | dict(settings or {})
         self._data = self.directory / "data"
         self._init()
@@ -104,9 +113,26 @@ class PostgresServer(Stoppable):
             connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
         return self.conninfo(name)
 
+    def write(self, name: str, content: bytes) -> Path:
+        """A file that only the server reads, in its data directory."""
+        path = self._data / name
+        path.touch(0o600)
+        path.write_bytes(content)
+        if self._account is not None:
+            os.chown(path, self._account.pw_uid, self._account.pw_gid)
+        return path
+
     def restart(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop the server (SIGINT: fast; SIGQUIT: as if it crashed) and start it on the same port."""
-        self._child.stop(how)
+        self.halt(how)
+        self.resume()
+
+    def halt(self, how: signal.Signals = signal.SIGINT) -> int:
+        """Stop the server for a while; its exit code."""
+        return self._child.stop(how)
+
+    def resume(self) -> None:
+        """Start it after `halt`, on the same port."""
         self._child = self._start()
 
     def stop(self) -> None:

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from connect.api import Config, ConfigError, FieldError, Importance, Kind, setting
 from connect.api.java_regex import compile_java, java_replacement
+from connectors.postgres.driver_settings import libpq_parameters, without_effect
 from connectors.postgres.keys import KeyColumns
 from connectors.postgres.mask_rules import MASK_NAME, mask_rules
 from connectors.postgres.patterns import compiled
@@ -22,11 +23,19 @@ _TRANSACTIONS: Final = "io.debezium.pipeline.txmetadata.DefaultTransactionMetada
 _SIGNAL_CONSUMER: Final = re.compile(r"signal\.consumer\.(.+)")
 _OVERRIDE: Final = re.compile(r"snapshot\.select\.statement\.overrides\.(.+)")
 
+_DRIVER: Final = re.compile(r"driver\.(.+)")
+
 
 class PostgresSourceConfig(Config):
     """Settings of `io.debezium.connector.postgresql.PostgresConnector`."""
 
-    patterns: ClassVar[tuple[re.Pattern[str], ...]] = (MASK_NAME, RESELECT_NAME, _OVERRIDE, _SIGNAL_CONSUMER)
+    patterns: ClassVar[tuple[re.Pattern[str], ...]] = (
+        MASK_NAME,
+        RESELECT_NAME,
+        _OVERRIDE,
+        _SIGNAL_CONSUMER,
+        _DRIVER,
+    )
     renamed: ClassVar[Mapping[str, str]] = {
         "database.server.name": "topic.prefix",
         "heartbeat.topics.prefix": "topic.heartbeat.prefix",
@@ -78,7 +87,10 @@ class PostgresSourceConfig(Config):
         "slot.failover", default=False, doc="Create a failover slot (PostgreSQL 17+)."
     )
     slot_stream_params: str | None = setting(
-        "slot.stream.params", default=None, importance=LOW, doc="More options of the slot."
+        "slot.stream.params",
+        default=None,
+        importance=LOW,
+        doc="More options for the output plugin, `name=value;…`; pgoutput has `origin` (PostgreSQL 16+).",
     )
     slot_max_retries: int = setting(
         "slot.max.retries",
@@ -125,6 +137,27 @@ class PostgresSourceConfig(Config):
     replica_identity_autoset_values: str | None = setting(
         "replica.identity.autoset.values", default=None, doc="`schema.table:IDENTITY, …` to set at start."
     )
+
+    streamed_transactions: str = setting(
+        "streaming.transactions", default="off", choices=["off", "on"],
+        doc="on: the server sends large transactions while they are still open, and they wait here for their "
+        "commit; off: it keeps them on its own disk.",
+    )  # fmt: skip
+    streamed_memory_bytes: int = setting(
+        "streaming.transactions.memory.bytes", default=16 << 20, kind=Kind.LONG, at_least=0,
+        doc="Memory of all open transactions; what is more goes to streaming.transactions.directory.",
+    )  # fmt: skip
+    streamed_directory: str | None = setting(
+        "streaming.transactions.directory", default=None,
+        doc="Where open transactions wait that do not fit into memory; the system's directory of temporary "
+        "files when not set.",
+    )  # fmt: skip
+
+    silence_timeout_ms: int = setting(
+        "stream.silence.timeout.ms", default=60_000, at_least=0,
+        doc="So long may the server say nothing, although asked, before the connection counts as lost; twice "
+        "as long the next time. 0: no limit.",
+    )  # fmt: skip
 
     # Snapshot
     snapshot_mode: str = setting(
@@ -424,7 +457,7 @@ class PostgresSourceConfig(Config):
         "retriable.restart.connector.wait.ms",
         default=10_000,
         at_least=0,
-        doc="Not needed: a lost connection is tried again after 0.1 s, then after up to 10 s.",
+        doc="Longest wait between two tries to connect; the first follow quickly.",
     )
     failure_handling: str = setting(
         "event.processing.failure.handling.mode",
@@ -455,6 +488,10 @@ class PostgresSourceConfig(Config):
                 )
         yield from self._check_events()
         yield from self._check_signals()
+        for option, _ in self.stream_params():
+            if option != "origin":
+                why = _STREAM_PARAMS.get(option, "pgoutput has no such option; the only one here is origin")
+                yield self._error("slot_stream_params", f"{option}: {why}")
         yield from self._not_yet()
 
     def _check_events(self) -> Iterable[FieldError]:
@@ -514,6 +551,15 @@ class PostgresSourceConfig(Config):
                 "notification.sink.topic.name is missing: the channel sink needs a topic",
             )
 
+    def stream_params(self) -> list[tuple[str, str]]:
+        """slot.stream.params as (name, value)."""
+        parts = (part.partition("=") for part in (self.slot_stream_params or "").split(";") if part.strip())
+        return [(name.strip(), value.strip()) for name, _, value in parts]
+
+    def warnings(self) -> Iterable[FieldError]:
+        for name in without_effect(self.originals):
+            yield FieldError(name, f"{name} is a setting of Java's driver and has no effect here")
+
     def _check_patterns(self, attribute: str) -> Iterable[FieldError]:
         for pattern in getattr(self, attribute):
             try:
@@ -569,7 +615,8 @@ class PostgresSourceConfig(Config):
             "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3,
             "tcp_user_timeout": 60_000,
         }  # fmt: skip
-        return {name: value for name, value in params.items() if value is not None}
+        given = {name: value for name, value in params.items() if value is not None}
+        return given | libpq_parameters(self.originals)
 
 
 # `jmx` is accepted, as configs name it, and does nothing: there is no JVM.
@@ -581,14 +628,20 @@ _PATTERN_LISTS: Final = (
     "snapshot_include", "message_prefix_include", "message_prefix_exclude", "column_propagate",
     "datatype_propagate",
 )  # fmt: skip
+# Options of pgoutput that a user may not give.
+_STREAM_PARAMS: Final = {
+    "proto_version": "follows from streaming.transactions",
+    "publication_names": "set publication.name",
+    "streaming": "set streaming.transactions",
+    "messages": "they always come; choose among them by message.prefix.include.list",
+    "binary": "values are read as text",
+    "two_phase": "prepared transactions come when they are committed",
+}
 # Settings whose feature is not there yet: refused when set, never silently ignored.
 _NOT_YET: Final = {
     "sslfactory": "a Java class cannot be loaded; it is",
-    "slot_stream_params": "more options of the slot are",
-    "offset_mismatch_strategy": "other strategies are",
 }
 _NOT_YET_CHOICES: Final = {
     "snapshot_mode": ("custom",),
     "snapshot_locking_mode": ("custom",),
-    "lsn_flush_mode": ("manual", "connector_and_driver"),
 }

@@ -2,8 +2,8 @@
 
 import re
 import select
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Generator, Sequence
+from typing import Any, Final, Protocol
 
 import psycopg
 from psycopg import errors, pq
@@ -16,17 +16,40 @@ _SESSION: Final = {
     "datestyle": "ISO", "intervalstyle": "postgres", "timezone": "UTC", "extra_float_digits": "1",
     "bytea_output": "hex", "lc_monetary": "C", "standard_conforming_strings": "on",
 }  # fmt: skip
+XLOG_DATA: Final = b"w"[0]
+"""The kind of a message of a replication stream with data of the output plugin,"""
+XLOG_HEAD_BYTES: Final = 25
+"""which starts after kind, position in the WAL, end of the WAL and the time."""
 _STATEMENT_END: Final = re.compile(r"(?<!;);(?!;)")
 
 
-def _conninfo(config: PostgresSourceConfig, **more: Any) -> str:
-    options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
-    return make_conninfo(**config.conninfo(), options=options, **more)
+# Words of the server and of libpq for what no later try mends: a wrong password, say. Their SQLSTATE is not
+# to be had while connecting. Where the server speaks another language, it is tried again.
+_HOPELESS: Final = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|is not permitted to log in"
+    r"|(role|database) \".*\" does not exist|permission denied (for database|to start WAL sender)"
+    r"|must be superuser or replication role|pg_hba\.conf rejects"
+    r"|certificate verify failed|does not match host name|does not support SSL|requires a valid client cert"
+    r"|certificate present, but not|(certificate|private key|root) .*file|alert .*(certificate|unknown ca)"
+    r"|invalid (connection option|value|integer value|\w+ value)|unrecognized configuration parameter"
+)
+
+
+def _conninfo(config: PostgresSourceConfig, application: str, **more: str) -> str:
+    parameters = {"application_name": application} | config.conninfo() | more
+    session = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
+    parameters["options"] = f"{parameters.get('options', '')} {session}".strip()
+    return make_conninfo(**parameters)
+
+
+def is_hopeless(error: psycopg.OperationalError) -> bool:
+    """Whether connecting again cannot help: settings, rights or certificates are wrong."""
+    return error.sqlstate is None and _HOPELESS.search(str(error)) is not None
 
 
 def connect(config: PostgresSourceConfig) -> psycopg.Connection[Any]:
     """An ordinary connection in autocommit; raises `psycopg.OperationalError`."""
-    info = _conninfo(config, application_name="Millstream General")
+    info = _conninfo(config, "Millstream General")
     connection = psycopg.connect(info, autocommit=True, prepare_threshold=None)
     try:
         if config.query_timeout_ms:
@@ -55,35 +78,70 @@ def quote_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def quote_text(text: str) -> str:
+    """An SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+class MessageReader(Protocol):
+    """Where the messages of a replication stream come from."""
+
+    def receive(self) -> bytes | None:
+        """The next message, or None when none has come yet; raises `EOFError` at the end of the stream."""
+        ...
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until something has come or the time is over; True when something has."""
+        ...
+
+    def close(self) -> None:
+        """Forget what was read and not handed on."""
+        ...
+
+
 class CopyReader:
     """Receives the messages of a COPY without blocking: rows of COPY TO STDOUT, or a replication stream."""
 
     def __init__(self, pgconn: pq.abc.PGconn) -> None:
         self._pgconn = pgconn
         self._get = pgconn.get_copy_data
+        self._ended = False
         self._poll = select.poll()
         self._poll.register(pgconn.socket, select.POLLIN)
 
     def receive(self) -> bytes | None:
         """The next message, or None when none has come yet; raises `EOFError` at the end of the COPY."""
-        size, data = self._get(1)
-        if size > 0:
-            return bytes(data)
-        if size == 0:
-            self._pgconn.consume_input()
+        if not self._ended:
             size, data = self._get(1)
+            if size == 0:
+                self._pgconn.consume_input()
+                size, data = self._get(1)
             if size > 0:
                 return bytes(data)
             if size == 0:
                 return None
-        while (result := self._pgconn.get_result()) is not None:
-            if result.status == pq.ExecStatus.FATAL_ERROR:
+            self._ended = True
+        self._finish()
+        return None
+
+    def _finish(self) -> None:
+        """Raises what the COPY ended with, once the server has said it."""
+        self._pgconn.consume_input()
+        # `get_result` waits for the server, and no other thread runs meanwhile.
+        while not self._pgconn.is_busy():
+            result = self._pgconn.get_result()
+            if result is not None and result.status == pq.ExecStatus.FATAL_ERROR:
                 raise _result_error(self._pgconn, result)
-        raise EOFError("the server ended the COPY")
+            # In a replication stream it waits for us to end our direction, too.
+            if result is None or result.status == pq.ExecStatus.COPY_IN:
+                raise EOFError("the server ended the COPY")
 
     def wait(self, seconds: float) -> bool:
         """Sleep until something has come or the time is over; True when something has."""
         return bool(self._poll.poll(seconds * 1000))
+
+    def close(self) -> None:
+        """Nothing is kept here: what was read and not handed on is the connection's."""
 
 
 def _result_error(pgconn: pq.abc.PGconn, result: pq.abc.PGresult) -> psycopg.Error:
@@ -110,16 +168,27 @@ class ReplicationConnection:
     """
 
     def __init__(self, config: PostgresSourceConfig) -> None:
-        info = _conninfo(config, application_name="Millstream Streaming", replication="database")
-        self._pgconn = pq.PGconn.connect(info.encode())
-        if self._pgconn.status != pq.ConnStatus.OK:
-            message = self._pgconn.error_message.decode(errors="replace").strip()
-            self._pgconn.finish()
-            raise psycopg.OperationalError(message)
+        info = _conninfo(config, "Millstream Streaming", replication="database")
+        # Not by libpq's own blocking call, in which no other thread would run.
+        self._connection = psycopg.connect(info, autocommit=True)
+        self._pgconn = self._connection.pgconn
 
-    def execute(self, sql: str) -> list[list[str | None]]:
-        """Run a command; the rows of its answer as text."""
-        result = self._pgconn.exec_(sql.encode())
+    def execute(self, sql: str, turn_s: float) -> Generator[tuple[()], None, list[list[str | None]]]:
+        """Run a command; the rows of its answer as text. Yields every `turn_s` while the server is at
+        it."""
+        self._pgconn.send_query(sql.encode())
+        poll = select.poll()
+        poll.register(self._pgconn.socket, select.POLLIN)
+        while self._pgconn.is_busy():
+            if poll.poll(turn_s * 1000):
+                self._pgconn.consume_input()
+            else:
+                yield ()
+        result = self._pgconn.get_result()
+        while self._pgconn.get_result() is not None:
+            pass
+        if result is None:
+            raise psycopg.OperationalError("the server gave no answer")
         if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
             raise _result_error(self._pgconn, result)
         values = [
@@ -130,7 +199,7 @@ class ReplicationConnection:
 
     def start(self, slot: str, start_lsn: str, options: Sequence[tuple[str, str]]) -> CopyReader:
         """Stream from a slot; raises `psycopg.errors.ObjectInUse` while another connection has it."""
-        shown = ", ".join(f"\"{name}\" '{value}'" for name, value in options)
+        shown = ", ".join(f"{quote_name(name)} {quote_text(value)}" for name, value in options)
         sql = f"START_REPLICATION SLOT {quote_name(slot)} LOGICAL {start_lsn} ({shown})"
         result = self._pgconn.exec_(sql.encode())
         if result.status != pq.ExecStatus.COPY_BOTH:
@@ -146,4 +215,4 @@ class ReplicationConnection:
             raise psycopg.OperationalError(str(exc)) from exc
 
     def close(self) -> None:
-        self._pgconn.finish()
+        self._connection.close()

@@ -1,7 +1,7 @@
 """Which schemas, tables and columns are captured: Debezium's lists of anchored, case-insensitive regexes."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from connectors.postgres.catalog import Table
 from connectors.postgres.config import PostgresSourceConfig
@@ -23,6 +23,18 @@ class _Lists:
         if self._include is not None:
             return _matches(self._include, name)
         return not _matches(self._exclude, name)
+
+
+def unmatched(
+    config: PostgresSourceConfig, tables: Sequence[tuple[str, str]]
+) -> Iterator[tuple[str, str, str]]:
+    """The patterns of include lists that match none of `tables`: (setting, pattern, what it should match)."""
+    for pattern in config.schema_include:
+        if not any(re.fullmatch(pattern, schema, re.IGNORECASE) for schema, _ in tables):
+            yield "schema.include.list", pattern, "schema with tables"
+    for pattern in config.table_include:
+        if not any(re.fullmatch(pattern, f"{schema}.{name}", re.IGNORECASE) for schema, name in tables):
+            yield "table.include.list", pattern, "table"
 
 
 class Filters:

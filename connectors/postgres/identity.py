@@ -21,9 +21,7 @@ def set_identities(
     connection: psycopg.Connection[Any], config: PostgresSourceConfig, filters: Filters, catalog: Catalog
 ) -> None:
     """Set what differs. `schema.table:FULL`, `:DEFAULT`, `:NOTHING`, `:INDEX name`; tables are regexes."""
-    rules = [
-        _rule(text) for text in (config.replica_identity_autoset_values or "").split(",") if text.strip()
-    ]
+    rules = identity_rules(config)
     if not rules:
         return
     for oid, schema, table in catalog.tables():
@@ -33,6 +31,12 @@ def set_identities(
             if pattern.fullmatch(f"{schema}.{table}"):
                 _set(connection, oid, f"{quote_name(schema)}.{quote_name(table)}", identity)
                 break
+
+
+def identity_rules(config: PostgresSourceConfig) -> list[tuple[re.Pattern[str], str]]:
+    """The setting as (regex of `schema.table`, SQL of the identity)."""
+    texts = (config.replica_identity_autoset_values or "").split(",")
+    return [_rule(text) for text in texts if text.strip()]
 
 
 def _rule(text: str) -> tuple[re.Pattern[str], str]:

@@ -1,4 +1,4 @@
-"""The messages of pgoutput, protocol version 1.
+"""The messages of pgoutput: protocol version 1, and what version 2 adds for transactions that are still open.
 
 https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html. Numbers are big-endian.
 Every function takes one whole message, its type byte included, and raises `MalformedMessage` for
@@ -17,11 +17,16 @@ POSTGRES_EPOCH_US: Final = 946_684_800_000_000
 
 BEGIN, COMMIT, ORIGIN, RELATION = b"B"[0], b"C"[0], b"O"[0], b"R"[0]
 INSERT, UPDATE, DELETE, TRUNCATE, MESSAGE = b"I"[0], b"U"[0], b"D"[0], b"T"[0], b"M"[0]
+TYPE, STREAM_START, STREAM_STOP = b"Y"[0], b"S"[0], b"E"[0]
+STREAM_COMMIT, STREAM_ABORT = b"c"[0], b"A"[0]
 _NEW, _KEY, _OLD = b"N"[0], b"K"[0], b"O"[0]
 _NULL, _UNCHANGED, _TEXT = b"n"[0], b"u"[0], b"t"[0]
 
 _BEGIN: Final = struct.Struct(">cQqI")
 _COMMIT: Final = struct.Struct(">cBQQq")
+_STREAM_START: Final = struct.Struct(">cIB")
+_STREAM_COMMIT: Final = struct.Struct(">cIBQQq")
+_STREAM_ABORT: Final = struct.Struct(">cII")
 _RELATION_HEAD: Final = struct.Struct(">cI")
 _COLUMN_TAIL: Final = struct.Struct(">Ii")
 _VALUE_HEAD: Final = struct.Struct(">BI").unpack_from
@@ -49,6 +54,15 @@ class Begin(NamedTuple):
 class Commit(NamedTuple):
     """It ends; `end_lsn` is behind its commit record."""
 
+    commit_lsn: int
+    end_lsn: int
+    commit_us: int
+
+
+class StreamCommit(NamedTuple):
+    """A transaction that was streamed while it was open is committed; the values are those of `Commit`."""
+
+    xid: int
     commit_lsn: int
     end_lsn: int
     commit_us: int
@@ -119,6 +133,36 @@ def commit(message: bytes) -> Commit:
     with _whole(message):
         _, _, commit_lsn, end_lsn, commit_us = _COMMIT.unpack(message)
         return Commit(commit_lsn, end_lsn, commit_us + POSTGRES_EPOCH_US)
+
+
+def stream_start(message: bytes) -> int:
+    """The xid of the transaction whose next block begins."""
+    with _whole(message):
+        _, xid, _ = _STREAM_START.unpack(message)
+        return int(xid)
+
+
+def stream_commit(message: bytes) -> StreamCommit:
+    with _whole(message):
+        _, xid, _, commit_lsn, end_lsn, commit_us = _STREAM_COMMIT.unpack(message)
+        return StreamCommit(xid, commit_lsn, end_lsn, commit_us + POSTGRES_EPOCH_US)
+
+
+def stream_abort(message: bytes) -> tuple[int, int]:
+    """The xids of the transaction and of the part of it that is rolled back: equal where all of it is."""
+    with _whole(message):
+        _, xid, subxid = _STREAM_ABORT.unpack(message)
+        return xid, subxid
+
+
+def begin_message(commit: StreamCommit) -> bytes:
+    """The `Begin` with which the transaction would have come if it had not been streamed."""
+    return _BEGIN.pack(b"B", commit.commit_lsn, commit.commit_us - POSTGRES_EPOCH_US, commit.xid)
+
+
+def commit_message(commit: StreamCommit) -> bytes:
+    """And its `Commit`."""
+    return _COMMIT.pack(b"C", 0, commit.commit_lsn, commit.end_lsn, commit.commit_us - POSTGRES_EPOCH_US)
 
 
 def origin(message: bytes) -> Origin:

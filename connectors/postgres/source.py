@@ -13,7 +13,13 @@ from connect.api import ConnectError, RetriableError, SourceRecord, SourceTask, 
 from connectors.postgres import pgoutput
 from connectors.postgres.catalog import Catalog, Column, Table
 from connectors.postgres.config import PostgresSourceConfig
-from connectors.postgres.connection import CopyReader, ReplicationConnection, connect
+from connectors.postgres.connection import (
+    CopyReader,
+    MessageReader,
+    ReplicationConnection,
+    connect,
+    is_hopeless,
+)
 from connectors.postgres.envelope import SourceBlocks
 from connectors.postgres.filters import Filters
 from connectors.postgres.heartbeat import Heartbeats
@@ -22,24 +28,28 @@ from connectors.postgres.messages import MessageRecords
 from connectors.postgres.notifications import Notifications, SnapshotNotifications
 from connectors.postgres.offsets import PROGRESS, Lsn, Position, moved, parse_lsn, read_offset, show_lsn
 from connectors.postgres.plan import TablePlan
+from connectors.postgres.publication import Publication
 from connectors.postgres.records import RecordMaker
 from connectors.postgres.schema_changes import SchemaChanges
 from connectors.postgres.slots import (
     LostWalError,
     Slot,
     create_slot,
+    current_lsn,
     drop_slot,
     find_slot,
-    lost_slot,
-    prepare_publication,
-    slot_ahead,
+    is_behind,
+    resume_at,
 )
 from connectors.postgres.snapshot import Scope, Snapshot
 from connectors.postgres.snapshot_chunks import Progress
 from connectors.postgres.snapshot_mode import snapshot_mode
 from connectors.postgres.snapshot_progress import SnapshotMeter
 from connectors.postgres.snapshot_records import SnapshotPoint
-from connectors.postgres.stream import Records, Stream
+from connectors.postgres.stream import Records, SilentServerError, Stream
+from connectors.postgres.stream_metrics import StreamMeter
+from connectors.postgres.stream_options import stream_options
+from connectors.postgres.streamed import StreamedTransactions
 from connectors.postgres.transactions import TransactionRecords
 from connectors.postgres.type_map import TypeMap
 from connectors.postgres.unavailable import Reselect, UnavailableValues
@@ -47,8 +57,9 @@ from connectors.postgres.xmin import SlotXmin
 
 _BATCH_BYTES: Final = 8 << 20
 _FIRST_RETRY_S: Final = 0.05
+_DOUBLINGS: Final = 20
+_SILENCE_LONGEST_S: Final = 3600.0
 _PAUSE_S: Final = 0.5
-_MESSAGES_SINCE: Final = 140000
 # The primary key, or an index: pg_class.relreplident.
 _KEYED: Final = ("d", "i")
 
@@ -82,6 +93,8 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         self._stream: Stream | None = None
         self._started_snapshot = False
         self._failures = 0
+        self._silence_s = config.silence_timeout_ms / 1000
+        self._stream_meter = StreamMeter(context.metrics, config)
         self._batches = self._run()
         self._started = True
 
@@ -91,9 +104,10 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         try:
             batch = next(self._batches, [])
         except (psycopg.OperationalError, psycopg.InterfaceError, EOFError) as exc:
-            self._disconnect()
-            self._batches = self._run()
-            raise self._lost_connection(exc) from exc
+            raise self._begin_again(self._lost_connection(exc)) from exc
+        except RetriableError as exc:
+            self._begin_again(exc)
+            raise
         except psycopg.Error as exc:
             raise ConnectError(f"PostgreSQL refused: {str(exc).strip()}") from exc
         if batch:
@@ -103,14 +117,24 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
             self._advance_when_idle()
         return batch
 
+    def _begin_again(self, error: ConnectError) -> ConnectError:
+        self._disconnect()
+        self._batches = self._run_again()
+        return error
+
     def _lost_connection(self, exc: Exception) -> ConnectError:
         self._failures += 1
+        if isinstance(exc, SilentServerError):  # a server that was only busy must get ready some time
+            self._silence_s = min(self._silence_s * 2, _SILENCE_LONGEST_S)
         message = f"connection to {self._config.hostname} lost or refused: {str(exc).strip()}"
+        if isinstance(exc, psycopg.OperationalError) and is_hopeless(exc):
+            return ConnectError(message)
         if 0 <= self._config.errors_max_retries < self._failures:
             return ConnectError(f"{message}; errors.max.retries={self._config.errors_max_retries} is used up")
         return RetriableError(message)
 
     def commit(self, offsets: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
+        self._silence_s = self._config.silence_timeout_ms / 1000
         for _, offset in offsets:
             position = read_offset(offset)
             if self._stream is not None and not position.in_snapshot:
@@ -127,60 +151,55 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
 
     # --- what happens when
 
+    def _run_again(self) -> Iterator[Sequence[SourceRecord]]:
+        """Once more, the later the more often it failed; the runtime waits a little, too."""
+        if self._failures > 1:
+            longest_s = self._config.retriable_wait_ms / 1000
+            yield from self._pause(min(_FIRST_RETRY_S * 2 ** min(self._failures, _DOUBLINGS), longest_s))
+        yield from self._run()
+
     def _run(self) -> Iterator[Sequence[SourceRecord]]:
         config = self._config
         self._connection = connect(config)
         catalog = Catalog(self._connection)
         position = read_offset(self._last_offset) if self._last_offset is not None else None
-        slot = self._slot()
+        publication = Publication(self._connection, config, self._filters, catalog)
+        slot = self._slot(position)
         if self._streams():
             set_identities(self._connection, config, self._filters, catalog)
-            prepare_publication(self._connection, config, self._filters, catalog)
+            publication.prepare()
             self._replication = ReplicationConnection(config)
         if self._wants_snapshot(position, slot):
             scope = Scope(overrides=self._overrides(), progress=self._progress(position, slot))
-            point = self._snapshot_point(slot)
+            point = yield from self._snapshot_point(slot)
             yield from self._pause(config.snapshot_delay_ms / 1000)
             yield from self._read_snapshot(point, scope)
             start, position = point.lsn, None
         elif position is not None:
-            self._check_position(position, slot)
             start = position.start
+            if self._streams():
+                start = resume_at(self._connection, config, position, slot)
+        elif slot is not None or not self._streams():
+            start = slot.confirmed_lsn if slot else Lsn(0)
         else:
-            start = slot.confirmed_lsn if slot else create_slot(self._replication_connection(), config).lsn
+            start = (yield from create_slot(self._replication_connection(), config)).lsn
         if not self._streams():
             log.info("this snapshot.mode streams nothing", mode=config.snapshot_mode)
             while True:
                 yield from self._pause(_PAUSE_S)
         yield from self._pause(config.streaming_delay_ms / 1000)
-        yield from self._read_stream(start, position, catalog)
+        yield from self._read_stream(start, position, catalog, publication)
 
-    def _slot(self) -> Slot | None:
+    def _slot(self, position: Position | None) -> Slot | None:
         connection = self._ordinary_connection()
         try:
-            return find_slot(connection, self._config)
+            return find_slot(connection, self._config, position)
         except LostWalError:
             if not self._mode.when_changes_are_lost:
                 raise
             log.warning("the slot has lost WAL and is made anew", slot=self._config.slot_name)
             drop_slot(connection, self._config.slot_name)
             return None
-
-    def _check_position(self, position: Position, slot: Slot | None) -> None:
-        """Refuse to go on where changes would be missing."""
-        if not self._streams():
-            return
-        current = self._current_lsn()
-        if slot is None:
-            raise lost_slot(self._config, position, current)
-        if slot.confirmed_lsn > position.start:
-            raise slot_ahead(self._config, position, slot)
-        if position.lsn > parse_lsn(current):
-            raise ConnectError(
-                f"the stored offset {show_lsn(position.lsn)} is ahead of the server, which is at {current}: "
-                "it is another server, or one restored from a backup. Reset the connector's offsets and "
-                "start again"
-            )
 
     def _streams(self) -> bool:
         return self._mode.streams
@@ -195,7 +214,7 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
             return False
         if slot is None:
             return mode.when_changes_are_lost or (mode.without_offset and self._config.slot_drop_on_stop)
-        return mode.when_changes_are_lost and slot.confirmed_lsn > position.start
+        return mode.when_changes_are_lost and is_behind(self._config, position, slot)
 
     def _overrides(self) -> dict[str, str]:
         return {
@@ -220,7 +239,7 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         log.info("the snapshot goes on where it was", done=len(progress.done), table=progress.table)
         return progress
 
-    def _snapshot_point(self, slot: Slot | None) -> SnapshotPoint:
+    def _snapshot_point(self, slot: Slot | None) -> Generator[Sequence[SourceRecord], None, SnapshotPoint]:
         """Where the snapshot stands.
 
         With a slot that exists already, the stream afterwards goes on at the slot's own position, not at
@@ -228,10 +247,10 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         deleted since, and only the stream tells so.
         """
         if not self._streams():
-            return SnapshotPoint(parse_lsn(self._current_lsn()), None)
+            return SnapshotPoint(parse_lsn(current_lsn(self._ordinary_connection())), None)
         if slot is not None:
             return SnapshotPoint(slot.confirmed_lsn, None)
-        made = create_slot(self._replication_connection(), self._config)
+        made = yield from create_slot(self._replication_connection(), self._config)
         return SnapshotPoint(made.lsn, made.snapshot_name)
 
     def _read_snapshot(self, point: SnapshotPoint, scope: Scope) -> Iterator[Sequence[SourceRecord]]:
@@ -251,21 +270,25 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         yield []
 
     def _read_stream(
-        self, start: Lsn, resume: Position | None, catalog: Catalog
+        self, start: Lsn, resume: Position | None, catalog: Catalog, publication: Publication
     ) -> Iterator[Sequence[SourceRecord]]:
         config = self._config
-        reader = yield from self._start_streaming(start)
+        reader = self._whole_transactions((yield from self._start_streaming(start)))
         log.info("streaming", slot=config.slot_name, lsn=show_lsn(start))
         records = self._records()
         stream = self._stream = Stream(
             self._replication_connection(), reader, start, resume,
             _Plans(config, self._filters, catalog).plan, records, self._unavailable(), config,
+            self._silence_s,
         )  # fmt: skip
         xmin = SlotXmin(config, self._ordinary_connection(), records.sources)
         heartbeats = Heartbeats(config, self._maker.source_partition)
         while True:
             xmin.refresh()
+            publication.follow()
             batch = stream.read(config.max_batch_size, self._batch_bytes, config.poll_interval_ms / 1000)
+            self._failures = 0
+            self._stream_meter.batch(stream, reader, self._ordinary_connection(), len(batch))
             if heartbeats.due():
                 if config.heartbeat_action_query:
                     self._ordinary_connection().execute(config.heartbeat_action_query.encode())
@@ -295,6 +318,14 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         reselect = Reselect(settings, self._ordinary_connection(), self._filters) if settings else None
         return UnavailableValues(config.unavailable_mode == "omit", reselect)
 
+    def _whole_transactions(self, reader: CopyReader) -> MessageReader:
+        config = self._config
+        if config.streamed_transactions == "off":
+            return reader
+        return StreamedTransactions(
+            reader, self._filters.keeps_table, config.streamed_memory_bytes, config.streamed_directory
+        )
+
     def _start_streaming(self, start: Lsn) -> Generator[Sequence[SourceRecord], None, CopyReader]:
         """Take the slot.
 
@@ -302,9 +333,7 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         some milliseconds, so the first tries follow quickly.
         """
         config = self._config
-        options = [("proto_version", "1"), ("publication_names", _quoted_list(config.publication_name))]
-        if self._ordinary_connection().info.server_version >= _MESSAGES_SINCE:
-            options.append(("messages", "true"))
+        options = stream_options(config)
         delay_s, longest_s = _FIRST_RETRY_S, config.slot_retry_delay_ms / 1000
         deadline = time.monotonic() + config.slot_max_retries * longest_s
         while True:
@@ -347,30 +376,17 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         assert self._connection is not None
         return self._connection
 
-    def _current_lsn(self) -> str:
-        row = (
-            self._ordinary_connection()
-            .execute(
-                "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() "
-                "ELSE pg_current_wal_lsn() END::text"
-            )
-            .fetchone()
-        )
-        return str(row[0]) if row else "0/0"
-
     def _disconnect(self) -> None:
-        self._stream = None
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+            self._stream_meter.disconnected()
         if self._replication is not None:
             self._replication.close()
             self._replication = None
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _quoted_list(name: str) -> str:
-    """A name in a list of names in a string literal."""
-    return ('"' + name.replace('"', '""') + '"').replace("'", "''")
 
 
 class _Plans:

@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+import psycopg
 import structlog
 
 from connect.api import ConnectError, SourceRecord
 from connectors.postgres import pgoutput
 from connectors.postgres.config import PostgresSourceConfig
-from connectors.postgres.connection import CopyReader, ReplicationConnection
+from connectors.postgres.connection import XLOG_DATA, XLOG_HEAD_BYTES, MessageReader, ReplicationConnection
 from connectors.postgres.envelope import SourceBlocks, TransactionSource, timestamps
 from connectors.postgres.messages import SOURCE_TABLE, MessageRecords
 from connectors.postgres.offsets import Lsn, Position, show_lsn
@@ -20,8 +21,7 @@ from connectors.postgres.schema_changes import SchemaChanges
 from connectors.postgres.transactions import MESSAGES, TransactionRecords
 from connectors.postgres.unavailable import UnavailableValues
 
-_XLOG_DATA, _KEEPALIVE = b"w"[0], b"k"[0]
-_XLOG_HEAD_BYTES: Final = 25
+_KEEPALIVE: Final = b"k"[0]
 # The position in the WAL, the type of the message behind it, and the relation's oid where it is a row.
 _CHANGE_HEAD: Final = struct.Struct(">xQ16xBI").unpack_from
 _CHANGE_BYTES_MIN: Final = 30
@@ -31,6 +31,11 @@ _ROWS: Final = {pgoutput.INSERT: "INSERT", pgoutput.UPDATE: "UPDATE", pgoutput.D
 _OPERATIONS: Final = {
     "c": pgoutput.INSERT, "u": pgoutput.UPDATE, "d": pgoutput.DELETE, "t": pgoutput.TRUNCATE,
 }  # fmt: skip
+
+
+class SilentServerError(psycopg.OperationalError):
+    """The connection seems to be there, and nothing comes over it."""
+
 
 PlanOf = Callable[[pgoutput.Relation], TablePlan | None]
 log = structlog.get_logger(__name__)
@@ -56,12 +61,15 @@ class Stream:
     one position (a COPY writes many rows in one WAL record), and one change can make several records, so
     only the last record of a position has an offset that says the position is done. The last record of a
     batch is held back until the next message shows that no other change shares its position.
+
+    `silence_s`: so long the server may say nothing; 0 is forever. `seen` are the changes by kind of message,
+    `filtered` those of tables that are not captured, `commits` transactions.
     """
 
     def __init__(
-        self, connection: ReplicationConnection, reader: CopyReader, start: Lsn, resume: Position | None,
+        self, connection: ReplicationConnection, reader: MessageReader, start: Lsn, resume: Position | None,
         plan_of: PlanOf, records: Records, unavailable: UnavailableValues | None,
-        config: PostgresSourceConfig,
+        config: PostgresSourceConfig, silence_s: float,
     ) -> None:  # fmt: skip
         self._connection = connection
         self._reader = reader
@@ -79,8 +87,13 @@ class Stream:
         self._quiet = config.failure_handling in ("skip", "ignore")
         self._skipped = {_OPERATIONS[name] for name in config.skipped_operations if name != "none"}
         self._skip_unchanged = config.skip_without_change
+        self._silence_s = silence_s
+        self._heard = time.monotonic()
         self._status_interval_s = config.status_update_interval_ms / 1000
+        if silence_s:
+            self._status_interval_s = min(self._status_interval_s, silence_s / 4)
         self._status_due = time.monotonic() + self._status_interval_s
+        self._confirms_nothing = config.lsn_flush_mode == "manual"
         self._plans: dict[int, TablePlan | None] = {}
         self._commit_lsn = Lsn(resume.commit_lsn if resume else 0)
         self._confirmed = start
@@ -93,13 +106,15 @@ class Stream:
         self._skip_until = 0
         self._last_lsn = -1
         self._held: list[SourceRecord] = []
+        self.seen = dict.fromkeys((*_ROWS, pgoutput.TRUNCATE), 0)
+        self.filtered = self.commits = 0
 
     # --- reading
 
     def read(self, batch_size: int, bytes_max: int, wait_s: float) -> list[SourceRecord]:
         """The next records; empty when none came within `wait_s`. Returns as soon as there are some."""
         batch, self._held = self._held, []
-        size = 0
+        size, heard = 0, False
         receive = self._reader.receive
         tail = timestamps(time.time_ns())
         deadline = time.monotonic() + wait_s
@@ -112,8 +127,9 @@ class Stream:
                 left_s = deadline - time.monotonic()
                 if left_s <= 0 or not self._reader.wait(left_s):
                     break
+                heard = True
                 tail = timestamps(time.time_ns())
-            elif message[0] == _XLOG_DATA:
+            elif message[0] == XLOG_DATA:
                 size += len(message) + RECORD_OVERHEAD_BYTES
                 if len(message) < _CHANGE_BYTES_MIN:
                     raise pgoutput.MalformedMessage(
@@ -123,15 +139,17 @@ class Stream:
                 if kind in _ROWS:
                     self._row(kind, oid, lsn, message, tail, batch)
                 else:
-                    self._other(kind, lsn, message[_XLOG_HEAD_BYTES:], tail, batch)
+                    self._other(kind, lsn, message[XLOG_HEAD_BYTES:], tail, batch)
             elif message[0] == _KEEPALIVE:
                 self._keepalive(message)
+        self._notice_silence(heard or size > 0)
         self._send_status_if_due()
         if batch and (self._last_lsn >= 0 or len(batch) > batch_size):
             self._held = [batch.pop()]
         return batch
 
     def _row(self, kind: int, oid: int, lsn: int, data: bytes, tail: str, batch: list[SourceRecord]) -> None:
+        self.seen[kind] += 1
         if lsn <= self._skip_until or kind in self._skipped:
             return
         try:
@@ -141,18 +159,19 @@ class Stream:
                 f"a change of relation {oid} came before its description"
             ) from None
         if plan is None:
+            self.filtered += 1
             return
         if self._undescribed:
             self._describe(lsn, batch)
         try:
-            old, key_only, new = pgoutput.row(data, plan.encoders, plan.unavailable, _XLOG_HEAD_BYTES)
+            old, key_only, new = pgoutput.row(data, plan.encoders, plan.unavailable, XLOG_HEAD_BYTES)
         except pgoutput.MalformedMessage as exc:
             self._unreadable(plan, lsn, exc)
             return
         if self._skip_unchanged and old and new and not key_only and plan.row(old) == plan.row(new):
             return
         if self._unavailable is not None and new is not None:
-            plan = self._unavailable.resolve(plan, data, _XLOG_HEAD_BYTES, new)
+            plan = self._unavailable.resolve(plan, data, XLOG_HEAD_BYTES, new)
         offset = self._at(lsn, _ROWS[kind], batch)
         source = (self._source or self._new_source()).block(plan.source_table, lsn)
         if kind == pgoutput.INSERT and new is not None:
@@ -238,6 +257,7 @@ class Stream:
             self._maker.transaction = None
         self._commit_lsn = self._received = Lsn(end)
         self._last_commit_us = commit.commit_us
+        self.commits += 1
         self._skip_until = 0
         self._begin = self._source = self._origin = None
         self._last_lsn = -1
@@ -257,6 +277,7 @@ class Stream:
         self._undescribed.clear()
 
     def _truncate(self, truncate: pgoutput.Truncate, lsn: int, tail: str, batch: list[SourceRecord]) -> None:
+        self.seen[pgoutput.TRUNCATE] += 1
         if lsn <= self._skip_until or pgoutput.TRUNCATE in self._skipped:
             return
         if self._undescribed:
@@ -327,15 +348,28 @@ class Stream:
         )
         return self._source
 
+    def close(self) -> None:
+        """No more is read; what was read and not handed out comes again."""
+        self._reader.close()
+
     # --- telling the server
 
     def _keepalive(self, message: bytes) -> None:
+        if len(message) != _KEEPALIVE_FORMAT.size:
+            raise pgoutput.MalformedMessage(f"a keepalive of {len(message)} bytes: {message!r}")
         _, end, _, reply_requested = _KEEPALIVE_FORMAT.unpack(message)
         # Everything that committed before `end` has been sent to us.
         if self._begin is None:
             self._received = Lsn(max(self._received, end))
         if reply_requested:
-            self._send_status()
+            # A server that shuts down waits until all is flushed here, or until all has come where nothing
+            # is said to be flushed. What has not been stored comes again after its start.
+            self._send_status(flushed=Lsn(0))
+
+    @property
+    def last_commit_us(self) -> int:
+        """When the transaction that was read last was committed; 0 before the first."""
+        return self._last_commit_us
 
     @property
     def received(self) -> Lsn:
@@ -355,14 +389,26 @@ class Stream:
             self._confirmed = lsn
             self._send_status()
 
+    def _notice_silence(self, heard: bool) -> None:
+        """A server that is there answers when it is asked; one behind a network that was cut says nothing,
+        not even that."""
+        now = time.monotonic()
+        if heard:
+            self._heard = now
+        elif self._silence_s and now - self._heard > self._silence_s:
+            raise SilentServerError(f"nothing came from the server for {self._silence_s:g} s")
+
     def _send_status_if_due(self) -> None:
         if time.monotonic() >= self._status_due:
             self._send_status()
 
-    def _send_status(self) -> None:
+    def _send_status(self, flushed: Lsn | None = None) -> None:
         now_us = time.time_ns() // 1000 - pgoutput.POSTGRES_EPOCH_US
-        confirmed = self._confirmed
+        # 0 moves nothing: with lsn.flush.mode=manual somebody else moves the slot.
+        confirmed = Lsn(0) if self._confirms_nothing else self._confirmed if flushed is None else flushed
+        now = time.monotonic()
+        ask = bool(self._silence_s) and now - self._heard > self._silence_s / 2
         self._connection.send(
-            _STATUS_FORMAT.pack(b"r", max(self._received, confirmed), confirmed, confirmed, now_us, 0)
+            _STATUS_FORMAT.pack(b"r", max(self._received, confirmed), confirmed, confirmed, now_us, ask)
         )
-        self._status_due = time.monotonic() + self._status_interval_s
+        self._status_due = now + self._status_interval_s

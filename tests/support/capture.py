@@ -16,6 +16,8 @@ from connectors.postgres.plugin import PostgresConnector
 from connectors.postgres.source import PostgresSourceTask
 
 DEADLINE_S = 30
+QUIET_POLLS = 2
+"""What was sent before a poll may need another one to be read."""
 
 
 class Context(SourceContext):
@@ -100,12 +102,13 @@ class Capture:
             assert row is not None
             taken: list[SourceRecord] = []
             deadline = time.monotonic() + DEADLINE_S
-            while True:
+            quiet = 0
+            while quiet < QUIET_POLLS:
                 assert time.monotonic() < deadline, f"{self.name}: not caught up with {row[0]}"
+                sent = self._sent(connection, row[0])
                 batch = self.poll()
                 taken += batch
-                if not batch and self._sent(connection, row[0]):
-                    break
+                quiet = quiet + 1 if sent and not batch else 0
         if taken and store:
             self.store(taken[-1])
         if store:

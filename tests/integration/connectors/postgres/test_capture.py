@@ -141,55 +141,6 @@ def test_initial_statements(capture: Capture) -> None:
     assert len(capture.start().drain()) == 1
 
 
-# --- what validation says
-
-
-def complaints(capture: Capture) -> dict[str, str]:
-    connector = PostgresConnector()
-    return {
-        e.name: e.message for e in connector.check_connection(PostgresSourceConfig.parse(capture.properties))
-    }
-
-
-def test_a_good_server_has_no_complaints(capture: Capture) -> None:
-    assert complaints(capture) == {}
-
-
-def test_a_wrong_password(capture: Capture) -> None:
-    capture.change({"database.password": "wrong"})
-    assert "password authentication failed" in complaints(capture)["database.hostname"]
-
-
-def test_a_user_who_may_not_replicate(capture: Capture) -> None:
-    user = f"{capture.name}_user"
-    capture.sql(f"CREATE ROLE {user} LOGIN PASSWORD 'p'")
-    capture.change({"database.user": user, "database.password": "p"})
-    assert f'run ALTER ROLE "{user}" REPLICATION;' in complaints(capture)["database.user"]
-    capture.sql(f"DROP ROLE {user}")
-
-
-def test_a_slot_of_another_plugin(capture: Capture) -> None:
-    capture.sql(f"SELECT pg_create_physical_replication_slot('{capture.name}')")
-    assert f"SELECT pg_drop_replication_slot('{capture.name}');" in complaints(capture)["slot.name"]
-    with pytest.raises(ConnectError, match="is for physical replication"):
-        capture.start().drain()
-
-
-def test_a_missing_publication_that_must_exist(capture: Capture) -> None:
-    capture.change({"publication.autocreate.mode": "disabled"})
-    expected = f'CREATE PUBLICATION "{capture.name}" FOR ALL TABLES;'
-    assert expected in complaints(capture)["publication.name"]
-
-
-def test_a_server_without_logical_wal() -> None:
-    with PostgresServer({"wal_level": "replica"}) as server:
-        capture = Capture(server)
-        assert "ALTER SYSTEM SET wal_level = 'logical'" in complaints(capture)["database.hostname"]
-        with pytest.raises(ConnectError, match="ALTER SYSTEM SET wal_level"):
-            capture.start().drain()
-        capture.stop()
-
-
 def test_offsets_that_a_user_sets_are_checked(capture: Capture) -> None:
     connector, config = PostgresConnector(), PostgresSourceConfig.parse(capture.properties)
     mine = {"server": capture.name}

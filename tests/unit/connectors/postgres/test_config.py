@@ -42,8 +42,7 @@ def test_old_name_of_the_prefix() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("lsn.flush.mode", "manual"), ("snapshot.mode", "custom"), ("snapshot.locking.mode", "custom"),
-        ("offset.mismatch.strategy", "trust_slot"), ("slot.stream.params", "a=b"),
+        ("snapshot.mode", "custom"), ("snapshot.locking.mode", "custom"),
     ],
 )  # fmt: skip
 def test_what_is_not_there_yet_is_refused(name: str, value: str) -> None:
