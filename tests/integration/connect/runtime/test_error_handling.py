@@ -135,9 +135,9 @@ def test_a_sink_tolerates_a_bad_record_at_every_stage(broker: Broker, topic: str
         if stage == "TASK_PUT":
             error, why = "ConnectException", "bad is errant"
         assert told == {
-            "topic": topic, "partition": "0", "offset": "1", "connector.name": named(stage, topic), "task.id": "0",
-            "stage": stage, "class.name": plugin, "exception.class.name": f"{JAVA}.errors.{error}",
-            "exception.message": why,
+            "topic": topic, "partition": "0", "offset": "1", "task.id": "0", "stage": stage,
+            "connector.name": named(stage, topic), "class.name": plugin,
+            "exception.class.name": f"{JAVA}.errors.{error}", "exception.message": why,
         }  # fmt: skip
 
 
