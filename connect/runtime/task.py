@@ -149,6 +149,8 @@ class _Builder:
             compile_java(common.topics_regex) if common.topics_regex else None,
             batch,
             self._worker.offset_flush_interval_ms / 1000,
+            incremental="cooperative" in values.get("partition.assignment.strategy", "")
+            or values.get("group.protocol") == "consumer",
         )
         runner = SinkRunner(
             task, context, self._channel, consumer, settings, **conversion,

@@ -5,18 +5,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import confluent_kafka
+import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
-from support.workers import running, until, worker_settings
+from support.workers import running, until, until_state, worker_settings
 
+from connect.herder.states import State, TargetState
 from connect.testing.millstream import Broker
 
 PARTITIONS, RECORDS = 4, 40
 
 
-def fill(bootstrap: str, topic: str) -> None:
-    """A topic of four partitions, with numbers."""
+def make(bootstrap: str, topic: str) -> None:
+    """A topic of four partitions."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(30)
+
+
+def fill(bootstrap: str, topic: str) -> None:
+    """Numbers in all partitions."""
     producer = confluent_kafka.Producer({"bootstrap.servers": bootstrap})
     for number in range(RECORDS):
         producer.produce(topic, str(number), partition=number % PARTITIONS)
@@ -42,6 +48,7 @@ def test_a_rebalance_while_put_is_tried_again_loses_nothing(
     broker: Broker, kafka_topic: str, tmp_path: Path
 ) -> None:
     name, file = f"s-{kafka_topic}", tmp_path / "out"
+    make(broker.bootstrap, kafka_topic)
     fill(broker.bootstrap, kafka_topic)
     member = confluent_kafka.Consumer(
         {
@@ -49,7 +56,7 @@ def test_a_rebalance_while_put_is_tried_again_loses_nothing(
             "group.id": f"connect-{name}",
             "enable.auto.commit": False,
             "heartbeat.interval.ms": 200,
-        }  # fmt: skip
+        }
     )
 
     async def scenario() -> None:
@@ -75,16 +82,49 @@ def test_a_rebalance_while_put_is_tried_again_loses_nothing(
     assert half.count("partition=") == PARTITIONS // 2
 
 
-def test_partitions_that_a_task_pauses_wait_for_it(broker: Broker, kafka_topic: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("assignor", ["RangeAssignor", "CooperativeStickyAssignor"])
+def test_partitions_that_a_task_pauses_wait_for_it(
+    broker: Broker, kafka_topic: str, tmp_path: Path, assignor: str
+) -> None:
     name, file = f"s-{kafka_topic}", tmp_path / "out"
     go = tmp_path / "out.go"
+    make(broker.bootstrap, kafka_topic)
     fill(broker.bootstrap, kafka_topic)
+    strategy = f"org.apache.kafka.clients.consumer.{assignor}"
 
     async def scenario() -> None:
         async with running(worker_settings(broker.bootstrap)) as worker:
-            await worker.create(name, sink(kafka_topic, file, "pauses"))
+            config = sink(kafka_topic, file, "pauses")
+            config["consumer.override.partition.assignment.strategy"] = strategy
+            await worker.create(name, config)
             await until(lambda: numbers(file) == list(range(0, RECORDS, PARTITIONS)), "partition 0 alone")
             await asyncio.to_thread(go.touch)
             await until(lambda: numbers(file) == list(range(RECORDS)), "the others")
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("assignor", ["RangeAssignor", "CooperativeStickyAssignor"])
+def test_a_sink_that_starts_paused_takes_nothing_until_it_is_resumed(
+    broker: Broker, kafka_topic: str, tmp_path: Path, assignor: str
+) -> None:
+    name, file = f"s-{kafka_topic}", tmp_path / "out"
+    make(broker.bootstrap, kafka_topic)
+    strategy = f"org.apache.kafka.clients.consumer.{assignor}"
+
+    async def scenario() -> None:
+        async with running(worker_settings(broker.bootstrap)) as worker:
+            config = sink(kafka_topic, file, "none")
+            config["consumer.override.partition.assignment.strategy"] = strategy
+            await worker.create(name, config)
+            await until(lambda: calls(file)[-1].startswith("open"), "all partitions")
+            await worker.set_target_state(name, TargetState.PAUSED)
+            await until_state(worker, name, State.PAUSED)
+            await worker.restart_task(name, 0)
+            await until(lambda: len(calls(file)) == 4 and calls(file)[-1].startswith("open"), "a new task")
+            await asyncio.to_thread(fill, broker.bootstrap, kafka_topic)
+            assert not await asyncio.to_thread(file.exists)
+            await worker.set_target_state(name, TargetState.STARTED)
+            await until(lambda: numbers(file) == list(range(RECORDS)), "everything")
 
     asyncio.run(scenario())
