@@ -4,11 +4,11 @@ The runners add to plain attributes, a batch at a time; the control thread makes
 Rates are made from totals, and bytes are counted by librdkafka, so that nothing here happens per record.
 """
 
-import os
 import resource
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import orjson
@@ -287,9 +287,10 @@ class SinkMeter(TaskMeter):
 
 
 def _memory_bytes() -> int:
-    """This process's share of memory (PSS): pages that tasks share count in part."""
-    with open(f"/proc/{os.getpid()}/smaps_rollup", "rb") as file:
-        for line in file:
-            if line.startswith(b"Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
+    """This process's share of memory (PSS): pages that tasks share count in part. 0 where the system does not
+    say."""
+    try:
+        lines = Path("/proc/self/smaps_rollup").read_bytes().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(b"Pss:"))
