@@ -19,6 +19,7 @@ from connect.runtime.config import WorkerConfig
 from connect.runtime.lease import Lease
 from connect.runtime.membership import Membership, OutOfSync
 from connect.runtime.membership_protocol import Assignment, Introduction
+from connect.runtime.metrics_rebalance import RebalanceMeter
 from connect.runtime.stores import ConfigStore, StatusStore
 from connect.runtime.supervisor import Supervisor, now_ms
 
@@ -66,6 +67,8 @@ class Cluster:
         self._changed_at = -1  # the offset of the last record that changed which tasks there are
         self._covers: int | None = None  # the position that the assignment was made at; None: all that comes
         self._giving_up = False
+        self._rebalances = RebalanceMeter()
+        supervisor.metrics.rebalance = self._rebalances.group
 
     async def join(self) -> None:
         """Until this worker is a member. Raises `ConnectError` for a group that it cannot be in."""
@@ -111,6 +114,7 @@ class Cluster:
     # What the membership asks and tells
 
     def introduce(self) -> Introduction:
+        self._rebalances.began()
         self._herder.on_joining()
         configs = self._configs.map.position
         return Introduction(self._worker_id, self._url, platform.node(), configs, self._herder.claims)
@@ -135,6 +139,7 @@ class Cluster:
 
     async def take(self, assignment: Assignment, leads: bool, generation_id: int) -> None:
         await self._catch_up(assignment.configs)
+        self._rebalances.ended(generation_id, assignment.leader_id)
         self._statuses.generation_id = generation_id
         former, self.view = self.view, View(assignment.leader_id, leads, assignment.urls)
         self._covers = None if assignment.tasks is None else assignment.configs

@@ -4,11 +4,11 @@ The runners add to plain attributes, a batch at a time; the control thread makes
 Rates are made from totals, and bytes are counted by librdkafka, so that nothing here happens per record.
 """
 
-import os
 import resource
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import orjson
@@ -80,6 +80,7 @@ class TaskMeter(ABC):
         self.call_ms = Sampled()  # of `poll` or `put`
         self.records_in = 0  # polled from the source, or read from Kafka
         self.records_out = 0  # handed to Kafka, or to `put`, after the transforms
+        self.transactions = Sampled()
         self.commits_begun = 0
         self.commits_done = 0
         self._commit_ms = Sampled()
@@ -94,14 +95,17 @@ class TaskMeter(ABC):
         self._paused_s = 0.0
         self._memory = -_MEMORY_S, 0
 
-    def committed(self, began: float, done: bool) -> None:
-        """An attempt to commit offsets that began at this monotonic time is over."""
+    def committed(self, began: float, done: bool, records: int = 0) -> None:
+        """An attempt to commit offsets that began at this monotonic time is over; so is a transaction, if it
+        was one of so many records."""
         now = time.monotonic()
         self.commits_begun += 1
         self._commits.add(float(done), now)
         if done:
             self.commits_done += 1
             self._commit_ms.add((now - began) * 1000, now)
+            if records:
+                self.transactions.add(records, now)
 
     def snapshot(self) -> dict[str, Any]:
         """Everything as it is now; called by one thread, about once a second."""
@@ -208,6 +212,9 @@ class SourceMeter(TaskMeter):
             "source-record-active-count": active[None],
             "source-record-active-count-avg": self._active.average(now),
             "source-record-active-count-max": self._active.maximum(now),
+            "transaction-size-avg": self.transactions.average(now),
+            "transaction-size-max": self.transactions.maximum(now),
+            "transaction-size-min": self.transactions.minimum(now),
         }
 
     def lag(self) -> Group:
@@ -280,9 +287,10 @@ class SinkMeter(TaskMeter):
 
 
 def _memory_bytes() -> int:
-    """This process's share of memory (PSS): pages that tasks share count in part."""
-    with open(f"/proc/{os.getpid()}/smaps_rollup", "rb") as file:
-        for line in file:
-            if line.startswith(b"Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
+    """This process's share of memory (PSS): pages that tasks share count in part. 0 where the system does not
+    say."""
+    try:
+        lines = Path("/proc/self/smaps_rollup").read_bytes().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(b"Pss:"))

@@ -10,13 +10,14 @@ WINDOW_S: Final = 30.0
 
 
 class _Sample:
-    __slots__ = ("count", "largest", "since", "total")
+    __slots__ = ("count", "largest", "since", "smallest", "total")
 
     def __init__(self, since: float) -> None:
         self.since = since
         self.count = 0
         self.total = 0.0
         self.largest = -math.inf
+        self.smallest = math.inf
 
 
 class Sampled:
@@ -40,6 +41,8 @@ class Sampled:
         sample.total += value
         if value > sample.largest:
             sample.largest = value
+        if value < sample.smallest:
+            sample.smallest = value
 
     def average(self, now: float) -> float:
         samples = self._recent(now)
@@ -48,6 +51,9 @@ class Sampled:
 
     def maximum(self, now: float) -> float:
         return max((sample.largest for sample in self._recent(now)), default=math.nan)
+
+    def minimum(self, now: float) -> float:
+        return min((sample.smallest for sample in self._recent(now)), default=math.nan)
 
     def _recent(self, now: float) -> list[_Sample]:
         return [sample for sample in self._samples if now - sample.since < 2 * WINDOW_S]

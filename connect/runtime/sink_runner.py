@@ -43,12 +43,14 @@ _TIMESTAMP_TYPES: Final = {member.value: member for member in TimestampType}
 
 @dataclass(frozen=True, slots=True)
 class SinkSettings:
-    """`pattern` in place of `topics` means all topics that match. Times are in seconds."""
+    """`pattern` in place of `topics` means all topics that match. Times are in seconds. `incremental`: what
+    is assigned comes on top of what the consumer has (KIP-429, KIP-848)."""
 
     topics: Sequence[str]
     pattern: re.Pattern[str] | None
     batch_records_max: int
     flush_interval_s: float
+    incremental: bool = False
 
 
 class SinkContext:
@@ -461,16 +463,19 @@ class SinkRunner:
             offset = rewinds.get(TopicPartition(partition.topic, partition.partition))
             if offset is not None:
                 partition.offset = offset
-        if rewinds:
+        # What the task has just paused must not be delivered even once.
+        asked = self._context.pauses
+        paused = [
+            partition
+            for partition in partitions
+            if self._connector_paused or asked.get(TopicPartition(partition.topic, partition.partition))
+        ]
+        if rewinds or paused:
             self._assign(consumer, partitions)
-        if self._connector_paused:
-            if not rewinds:
-                self._assign(consumer, partitions)
-            consumer.pause(partitions)
+            consumer.pause(paused)
 
-    @staticmethod
-    def _assign(consumer: Any, partitions: list[Any]) -> None:
-        if consumer.rebalance_protocol() == "COOPERATIVE":
+    def _assign(self, consumer: Any, partitions: list[Any]) -> None:
+        if self._settings.incremental:
             consumer.incremental_assign(partitions)
         else:
             consumer.assign(partitions)

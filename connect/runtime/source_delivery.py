@@ -22,8 +22,14 @@ _LOG = logging.getLogger(__name__)
 
 Pair = tuple[Mapping[str, Any], Mapping[str, Any]]  # source partition, source offset
 Commit = Callable[[Sequence[Pair]], None]
-Told = Callable[[float, bool], None]
 Send = Callable[[Sequence[SourceRecord]], None]
+
+
+class Told(Protocol):
+    """Hears of each attempt to make offsets durable: when it began on `time.monotonic`, whether it worked,
+    and of how many records the transaction was that it ended."""
+
+    def __call__(self, began: float, done: bool, records: int = 0) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +63,8 @@ class Delivery(Protocol):
     again; `pause` when the user says so; `stop` or `fail`. All may raise `ConnectError`."""
 
     def start(self, commit: Commit, told: Told) -> None:
-        """`commit` tells the task of offsets that are durable; `told` hears of each attempt to make them so,
-        when it began on `time.monotonic`, and whether it worked."""
+        """`commit` tells the task of offsets that are durable; `told` hears of each attempt to make them
+        so."""
         ...
 
     def deliver(self, records: Sequence[SourceRecord], send: Send) -> None:
@@ -215,6 +221,7 @@ class ExactlyOnce(_Offsets):
         self._producer = producer
         self._boundaries = boundaries
         self._give_up_at_s: float | None = None
+        self._in_transaction = 0
 
     def deliver(self, records: Sequence[SourceRecord], send: Send) -> None:
         sent = 0
@@ -224,6 +231,7 @@ class ExactlyOnce(_Offsets):
             if ending is Ending.ABORT:
                 _LOG.info("transaction aborted as the connector asked")
                 self._producer.abort(self._gives_up)
+                self._in_transaction = 0
             self._commit_transaction()
         self._send(records[sent:], send)
 
@@ -232,6 +240,7 @@ class ExactlyOnce(_Offsets):
             self._producer.begin()
             self._channel.progress.enter("produce")
             send(records)
+            self._in_transaction += len(records)
 
     def tick(self) -> None:
         self._producer.check()
@@ -287,7 +296,8 @@ class ExactlyOnce(_Offsets):
                 self._producer.commit(self._gives_up)
                 done = True
             finally:
-                self._told(began, done)
+                self._told(began, done, self._in_transaction)
+                self._in_transaction = 0
             self._noted_are_durable()
         self._boundaries.ended()
 
@@ -300,7 +310,7 @@ class ExactlyOnce(_Offsets):
         return time.monotonic() >= self._give_up_at_s
 
 
-def _nothing(began: float, done: bool) -> None:
+def _nothing(began: float, done: bool, records: int = 0) -> None:
     return None
 
 

@@ -149,6 +149,8 @@ class _Builder:
             compile_java(common.topics_regex) if common.topics_regex else None,
             batch,
             self._worker.offset_flush_interval_ms / 1000,
+            incremental="cooperative" in values.get("partition.assignment.strategy", "")
+            or values.get("group.protocol") == "consumer",
         )
         runner = SinkRunner(
             task, context, self._channel, consumer, settings, **conversion,
@@ -213,7 +215,7 @@ class _Builder:
         return TopicCreator(groups, self._client("admin"))
 
     def _conversion(self, common: ConnectorConfig) -> dict[str, Any]:
-        errors = ErrorHandler(common, self._channel.wait, time.monotonic)
+        errors = ErrorHandler(common, self._wait_to_retry, time.monotonic)
         reporter = log_reporter(common, f"{self._connector}-{self._task_id}", errors.counts)
         if reporter is not None:
             errors.add_reporter(reporter)
@@ -225,6 +227,15 @@ class _Builder:
             "transforms": build_chain(self._config, find(PluginKind.TRANSFORM), find(PluginKind.PREDICATE)),
             "errors": errors,
         }
+
+    def _wait_to_retry(self, seconds: float) -> bool:
+        """True if the task should stop. It may take as long as `errors.retry.*` say: that is no hang."""
+        progress = self._channel.progress
+        stage = progress.stage
+        progress.rest(f"{stage} retry")
+        stops = self._channel.wait(seconds)
+        progress.enter(stage)
+        return stops
 
     def _converter(self, role: str, class_name: str | None) -> Converter:
         converter, settings = self._load(f"{role}.converter", class_name)

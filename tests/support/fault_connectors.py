@@ -147,6 +147,8 @@ class CollectingTask(SinkTask[CollectingConfig]):
 
     def open(self, partitions: Iterable[TopicPartition]) -> None:
         self._log(f"open {sorted(partitions)}")
+        if self._config.fault == "pauses":
+            self._context.pause(*(partition for partition in partitions if partition.partition))
 
     def close(self, partitions: Iterable[TopicPartition]) -> None:
         self._log(f"close {sorted(partitions)}")
@@ -156,6 +158,8 @@ class CollectingTask(SinkTask[CollectingConfig]):
         if records and self._config.fault == "put retries twice" and next(self._calls) < 2:
             self._context.timeout(100)
             raise RetriableError("not yet")
+        if self._config.fault == "pauses" and Path(f"{self._config.file}.go").exists():
+            self._context.resume(*self._context.assignment)
         if records and self._config.fault == "put always retries":
             raise RetriableError("not yet")
         if records and self._config.fault == "rewinds once" and next(self._calls) == 0:

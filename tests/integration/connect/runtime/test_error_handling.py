@@ -135,9 +135,9 @@ def test_a_sink_tolerates_a_bad_record_at_every_stage(broker: Broker, topic: str
         if stage == "TASK_PUT":
             error, why = "ConnectException", "bad is errant"
         assert told == {
-            "topic": topic, "partition": "0", "offset": "1", "connector.name": named(stage, topic), "task.id": "0",
-            "stage": stage, "class.name": plugin, "exception.class.name": f"{JAVA}.errors.{error}",
-            "exception.message": why,
+            "topic": topic, "partition": "0", "offset": "1", "task.id": "0", "stage": stage,
+            "connector.name": named(stage, topic), "class.name": plugin,
+            "exception.class.name": f"{JAVA}.errors.{error}", "exception.message": why,
         }  # fmt: skip
 
 
@@ -216,7 +216,11 @@ def test_retries_end_and_then_the_record_is_skipped(broker: Broker, topic: str, 
 def test_a_stop_ends_the_retries_and_the_record_comes_again(
     broker: Broker, topic: str, tmp_path: Path
 ) -> None:
-    retry = {"errors.retry.timeout": "-1", "errors.retry.delay.max.ms": "60000"}
+    """Waiting for the next try, longer and longer, is no hang."""
+    retry = {
+        "errors.retry.timeout": "-1", "errors.retry.delay.max.ms": "60000",
+        "millstream.task.hang.timeout.ms": "2000",
+    }  # fmt: skip
     fault = {"value.converter": "fault_plugins:RefusingConverter"}
 
     name = f"s-{topic}"
@@ -225,7 +229,7 @@ def test_a_stop_ends_the_retries_and_the_record_comes_again(
         async with running(worker_settings(broker.bootstrap)) as worker:
             endless = {"value.converter.times": "1000000"}
             await worker.create(name, sink(topic, tmp_path / "out", fault, endless, retry, ALL))
-            await until(lambda: count(worker, name, "total-record-failures") >= 1)
+            await until(lambda: count(worker, name, "total-record-failures") == 5)
             await worker.put_config(
                 name, sink(topic, tmp_path / "out", fault, {"value.converter.times": "0"})
             )

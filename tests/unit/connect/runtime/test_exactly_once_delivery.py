@@ -157,7 +157,7 @@ def test_a_transaction_ends_at_records_that_were_handed_out() -> None:
 
 def test_a_pause_commits_what_may_be_committed() -> None:
     bench = Bench([record("a", 1)], boundaries=IntervalBoundaries(3600, Clock()))
-    bench.delivery.start(bench.task.committed.append, lambda began, done: None)
+    bench.delivery.start(bench.task.committed.append, lambda began, done, records: None)
     bench.delivery.deliver([record("a", 1)], lambda records: bench.delivery.note(HERE, {"position": 1}))
     assert bench.delivery.pause()
     assert bench.kafka.steps == ["begin", STORED, "commit"]
@@ -165,7 +165,7 @@ def test_a_pause_commits_what_may_be_committed() -> None:
 
 def test_a_pause_in_the_middle_of_a_connectors_transaction_needs_a_new_start() -> None:
     bench = Bench(boundaries=ConnectorBoundaries())
-    bench.delivery.start(bench.task.committed.append, lambda began, done: None)
+    bench.delivery.start(bench.task.committed.append, lambda began, done, records: None)
     bench.delivery.deliver([record("a", 1)], lambda records: bench.delivery.note(HERE, {"position": 1}))
     assert not bench.delivery.pause()
     bench.delivery.stop()

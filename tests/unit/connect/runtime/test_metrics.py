@@ -68,7 +68,7 @@ def test_a_source(clock: Clock) -> None:
         clock.now += took
         meter.polled(count, began)
     meter.records_out += 38
-    meter.committed(clock.now - 0.25, True)
+    meter.committed(clock.now - 0.25, True, 7)
     meter.committed(clock.now, False)
     found = groups(meter)
     assert found["source-task-metrics"] == {
@@ -77,6 +77,7 @@ def test_a_source(clock: Clock) -> None:
         "poll-batch-avg-time-ms": 1000, "poll-batch-max-time-ms": 1500,
         "source-record-active-count": 4, "source-record-active-count-avg": 4,
         "source-record-active-count-max": 4,
+        "transaction-size-avg": 7, "transaction-size-max": 7, "transaction-size-min": 7,
     }  # fmt: skip
     task = found["connector-task-metrics"]
     assert (task["batch-size-avg"], task["batch-size-max"]) == (20, 30)
