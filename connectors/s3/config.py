@@ -132,6 +132,11 @@ class S3SinkConfig(Config):
         doc="Complete files at these intervals of the wall clock, counted from midnight in timezone, whether "
             "records arrive or not. Objects are then no longer determined by the records alone. -1: never.",
     )  # fmt: skip
+    rotate_bytes: int = setting(
+        "rotate.bytes", kind=Kind.LONG, default=-1, importance=MEDIUM, group="Connector",
+        doc="Complete the files of a Kafka partition after this many bytes of records, as they are before "
+            "compression (Parquet: as JSON). Millstream's own setting. -1: never.",
+    )  # fmt: skip
     rotate_file_on_partition_change: bool = setting(
         "rotate.file.on.partition.change", default=True, importance=LOW, group="Connector",
         doc="With rotate.interval.ms: also complete the files when a record belongs to another encoded "

@@ -1,8 +1,9 @@
 """When the open files of a Kafka partition are completed: Confluent's rules, as a machine without I/O.
 
-All files of a Kafka partition are completed together, after `flush.size` records, when a record's time is
-`rotate.interval.ms` after that of the first, when a record belongs elsewhere than the one before it, and
-when the wall clock passes a multiple of `rotate.schedule.interval.ms` of the day. A record whose time or
+All files of a Kafka partition are completed together, after `flush.size` records, after `rotate.bytes` of
+records (Millstream's own setting), when a record's time is `rotate.interval.ms` after that of the first, when
+a record belongs elsewhere than the one before it, and when the wall clock passes a multiple of
+`rotate.schedule.interval.ms` of the day. A record whose time or
 place ends a set of files is the first of the next set.
 """
 
@@ -17,11 +18,12 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class RotationRules:
-    """`interval_ms` is None where records' times do not count."""
+    """`interval_ms` is None where records' times do not count, `bytes_max` where their sizes do not."""
 
     records_max: int
     interval_ms: int | None = None
     on_place_change: bool = False
+    bytes_max: int | None = None
 
 
 class Rotation:
@@ -34,22 +36,41 @@ class Rotation:
     def reset(self) -> None:
         """All files are completed (or dropped)."""
         self.count = 0
+        self._bytes = 0
         self._first_time: int | None = None
         self._last_place: str | None = None
 
     @property
     def is_full(self) -> bool:
+        if self._rules.bytes_max is not None and self._bytes >= self._rules.bytes_max:
+            return True
         return self.count >= self._rules.records_max
 
-    def take(self, places: Sequence[str], times: Sequence[int] | None, start: int) -> int:
+    def take(
+        self,
+        places: Sequence[str],
+        times: Sequence[int] | None,
+        start: int,
+        sizes: Sequence[int] | None = None,
+    ) -> int:
         """Take records from index `start` on; the index of the first one that must wait for a rotation,
-        or how many there are."""
+        or how many there are. `sizes` (bytes) are needed with `bytes_max`."""
         assert not self.is_full, "rotate first"
         end = min(len(places), start + self._rules.records_max - self.count)
         if self._rules.interval_ms is not None:
             assert times is not None, "rotation by time needs times"
             end = self._take_by_time(places, times, start, end)
+        if self._rules.bytes_max is not None:
+            assert sizes is not None, "rotation by bytes needs sizes"
+            end = self._take_by_bytes(sizes, start, end, self._rules.bytes_max)
         self.count += end - start
+        return end
+
+    def _take_by_bytes(self, sizes: Sequence[int], start: int, end: int, bytes_max: int) -> int:
+        for index in range(start, end):
+            self._bytes += sizes[index]
+            if self._bytes >= bytes_max:
+                return index + 1
         return end
 
     def is_overdue(self, now_ms: int) -> bool:

@@ -128,6 +128,7 @@ def _plan(context: SinkTaskContext, config: S3SinkConfig) -> FilePlan:
             config.flush_size,
             config.rotate_interval_ms if config.rotates_on_record_time else None,
             config.rotate_file_on_partition_change,
+            config.rotate_bytes if config.rotate_bytes > 0 else None,
         ),
         extractor=extractor,
         tagging=Tagging(config.tags, config.on_tagging_error.lower() == "ignore")

@@ -7,6 +7,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+import orjson
+
 from connect.api import DataError, Schema, SchemaType, SinkRecord
 from connect.api.schemas import STRING, struct
 from connect.api.values import text_of
@@ -107,6 +109,18 @@ class Views:
             for n, view in enumerate(self.all)
         ]
         return list(zip(*columns, strict=True))
+
+    def sizes(self, items: Sequence[Any], records: Sequence[SinkRecord]) -> list[int]:
+        """The bytes of each record's value in its file, before compression. They must not depend on the batch
+        in which it came."""
+        values = items if self._only is not None else [item[0] for item in items]
+        sizes = []
+        for value, record in zip(values, records, strict=True):
+            data = value if type(value) is bytes else getattr(value, "data", None)
+            if data is None:  # a row of a table, which has no bytes of its own
+                data = orjson.dumps(record.value, default=str, option=orjson.OPT_NON_STR_KEYS)
+            sizes.append(len(data))
+        return sizes
 
     def open(self, first: Any) -> list[FileWriter]:
         """A writer for each view, of files whose first item this is."""

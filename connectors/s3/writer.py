@@ -156,8 +156,11 @@ class PartitionWriter:
 
     def _write(self, batch: Batch) -> None:
         start, written = 0, list[OpenFile]()
+        sizes = None
+        if self._plan.rules.bytes_max is not None:
+            sizes = self._plan.views.sizes(batch.items, batch.records)
         while start < len(batch):
-            end = self._rotation.take(batch.places, batch.times, start)
+            end = self._rotation.take(batch.places, batch.times, start, sizes)
             if start < end:
                 written = self._append(batch, start, end)
             if end < len(batch) or self._rotation.is_full:

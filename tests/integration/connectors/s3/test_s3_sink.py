@@ -42,6 +42,16 @@ def test_json_lines_by_kafka_partition(s3: Any, bucket: str) -> None:
     assert run.context.commits_requested == 2
 
 
+@pytest.mark.parametrize("format", ["json", "avro", "parquet"])
+def test_rotation_by_bytes(s3: Any, bucket: str, format: str) -> None:
+    schema = struct({"o": INT64, "x": STRING})
+    records = [SinkRecord("t", 0, n, {"o": n, "x": "y" * 90}, value_schema=schema) for n in range(7)]
+    run = driver(s3, bucket, records, format_class=format, flush_size="100", rotate_bytes="250")
+    run.run()
+    assert [int(key.rpartition("+")[2][:10]) for key in objects(s3, bucket)] == [0, 3]
+    assert run.committed == {TP: 6}
+
+
 def test_gzip(s3: Any, bucket: str) -> None:
     driver(s3, bucket, [json_record(n) for n in range(3)], s3_compression_type="gzip").run()
     key = "topics/t/partition=0/t+0+0000000000.json.gz"
