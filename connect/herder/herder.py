@@ -146,14 +146,13 @@ class Herder:
 
     @property
     def claims(self) -> frozenset[TaskId]:
-        """The tasks that nobody else may run: those that are this worker's, and those that it still runs."""
-        return frozenset(task for task, _ in self._desired()) | frozenset(self.processes)
+        """The tasks that are this worker's to run."""
+        return frozenset(task for task, _ in self._desired())
 
     @property
-    def has_to_give_up(self) -> bool:
-        """Whether a task still has a process that is another's to run, or nobody's."""
-        assigned = self._part.tasks
-        return assigned is not None and any(task not in assigned for task in self.processes)
+    def ending(self) -> frozenset[TaskId]:
+        """The tasks that are not, but still have a process."""
+        return frozenset(self.processes) - self.claims
 
     def may_run(self, name: str) -> bool:
         """Whether a task of a connector may still be running anywhere; the leader knows."""
