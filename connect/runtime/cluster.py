@@ -62,6 +62,7 @@ class Cluster:
         self._assignor = Assignor(worker.rebalance_delay_ms)
         self._membership = Membership(worker, client, self, lease)
         self._elsewhere: frozenset[TaskId] = frozenset()  # what others run or will run, by this one's plan
+        self._owners: Mapping[TaskId, str] = {}  # worker ids, by this one's plan
         self._look_again: asyncio.TimerHandle | None = None
         self._changed_at = -1  # the offset of the last record that changed which tasks there are
         self._covers: int | None = None  # the position that the assignment was made at; None: all that comes
@@ -82,6 +83,11 @@ class Cluster:
     @property
     def failure(self) -> Exception | None:
         return self._membership.failure
+
+    def owner_url(self, task: TaskId) -> str | None:
+        """Where this leader has a task run; None: here, or nowhere."""
+        worker_id = self._owners.get(task)
+        return None if worker_id == self._worker_id else self.view.urls.get(str(worker_id))
 
     # What happens here
 
@@ -128,6 +134,7 @@ class Cluster:
         self._elsewhere = frozenset().union(
             *(each.may_run | plan.tasks[id_] for id_, each in members.items() if not self._is_self(each))
         )
+        self._owners = {task: members[id_].worker_id for id_, tasks in plan.tasks.items() for task in tasks}
         is_alone = len(members) == 1 and not plan.held
         urls = {each.worker_id: each.url for each in members.values()}
         moving = any(each.may_run - plan.tasks[id_] for id_, each in members.items())
