@@ -50,8 +50,9 @@ class Assignor:
         kept = _kept(members, frozenset(wanted))
         # Somebody who comes while tasks are held is taken for the one who went.
         _hand_out(kept, self._held, newcomers, limit=-(-len(wanted) // len(members)))
-        self._held -= frozenset().union(*kept.values())
-        _hand_out(kept, unclaimed - self._held, members)
+        given = frozenset[TaskId]().union(*kept.values())
+        self._held -= given
+        _hand_out(kept, unclaimed - self._held - given, members)
         tasks = {member_id: frozenset(mine) for member_id, mine in kept.items()}
         self._former = tasks
         if not self._held:

@@ -118,9 +118,8 @@ class Cluster:
     # What the membership asks and tells
 
     def introduce(self) -> Introduction:
-        self._herder.on_joining()
         configs = self._configs.map.position
-        claims, ending = self._herder.claims, self._herder.ending
+        claims, ending = self._herder.introduce()
         self._told = claims | ending
         return Introduction(self._worker_id, self._url, platform.node(), configs, claims, ending)
 
