@@ -1,15 +1,16 @@
 """`--connectors DIR`: the connectors of a directory's JSON files, kept as the files say."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import structlog
 
 from connect.cli.connector_files import BadFile, ConnectorFile, read_connector
 from connect.rest.masking import Masking
-from connect.runtime.service import ConnectService, NotFound, ServiceError
+from connect.runtime.service import ConnectService, NotFound, ServiceError, TargetState
 
 POLL_SECONDS = 1.0
 RETRY_SECONDS_MAX = 60.0
@@ -27,6 +28,14 @@ class _Seen:
     retry_at: float = 0.0
 
 
+class Changes(Protocol):
+    """Who makes changes: the service, or what has the leader make them."""
+
+    async def put_config(self, name: str, config: Mapping[str, str]) -> Any: ...
+
+    async def create(self, name: str, config: Mapping[str, str], initial_state: TargetState) -> Any: ...
+
+
 class ConnectorsDirectory:
     """Applies new and changed files, and again what somebody changed or deleted behind their back.
 
@@ -34,9 +43,12 @@ class ConnectorsDirectory:
     connector is said by name (`millstream connectors delete`). Start and stop are not touched.
     """
 
-    def __init__(self, directory: Path, service: ConnectService, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, directory: Path, service: ConnectService, changes: Changes, clock: Callable[[], float]
+    ) -> None:
         self._directory = directory
         self._service = service
+        self._changes = changes
         self._masking = Masking(service)
         self._clock = clock
         self._files: dict[Path, _Seen] = {}
@@ -97,10 +109,10 @@ class ConnectorsDirectory:
             try:
                 if dict(self._service.info(wanted.name).config) == config:
                     return
-                await self._service.put_config(wanted.name, config)
+                await self._changes.put_config(wanted.name, config)
             except NotFound:
                 created = True
-                await self._service.create(wanted.name, config, wanted.initial_state)
+                await self._changes.create(wanted.name, config, wanted.initial_state)
         except Exception as exc:  # whatever is wrong with one file must not end the worker
             seen.failures += 1
             seen.retry_at = self._clock() + min(2.0**seen.failures, RETRY_SECONDS_MAX)

@@ -21,10 +21,13 @@ from connect.cli.connectors_dir import ConnectorsDirectory
 from connect.cli.failure import FAILED, OK, USAGE
 from connect.cli.listeners import Listener, bind
 from connect.rest.app import create_admin_app, create_app
+from connect.rest.basic_auth import authorization, credentials
+from connect.rest.forwarding import LeaderChanges
 from connect.rest.settings import RestSettings
 from connect.runtime.config import WorkerConfig
 from connect.runtime.idle_settings import IdleSettings
 from connect.runtime.logs import configure_logging
+from connect.runtime.peers import Peers
 from connect.runtime.secret_names import hide
 from connect.runtime.service import ServiceError
 from connect.runtime.worker import Worker
@@ -165,9 +168,11 @@ class _Process:
         self._listeners = bind(settings.listeners)
         # The worker names itself by its listener: with the port that it really has.
         listeners = ",".join(each.url for each in self._listeners)
-        self._worker = Worker({**properties, "listeners": listeners})
+        self._peers = Peers(lambda: _client_context(properties), authorization(credentials(rest)))
+        self._worker = Worker({**properties, "listeners": listeners}, self._peers)
         self._admin = bind(rest.admin_listeners or (), "admin.listeners")
-        self._servers = _servers(create_app(self._worker, rest), self._listeners, properties, "listeners")
+        app = create_app(self._worker, rest, self._peers)
+        self._servers = _servers(app, self._listeners, properties, "listeners")
         if self._admin:
             admin_app = create_admin_app(self._worker, rest)
             self._servers += _servers(admin_app, self._admin, properties, "admin.listeners")
@@ -214,7 +219,9 @@ class _Process:
             await self._start_connector(connector)
         self._tell_ready()
         if self._options.connectors is not None:
-            await ConnectorsDirectory(self._options.connectors, self._worker, time.monotonic).run()
+            changes = LeaderChanges(self._worker, self._peers)
+            directory = self._options.connectors
+            await ConnectorsDirectory(directory, self._worker, changes, time.monotonic).run()
         await asyncio.Event().wait()
 
     async def _start_connector(self, connector: ConnectorFile) -> None:
@@ -246,6 +253,12 @@ def _servers(
 
         servers.append(_Server(app, secure, server_context(properties, setting)))
     return servers
+
+
+def _client_context(properties: Mapping[str, str]) -> ssl.SSLContext:
+    from connect.rest.tls import client_context  # what it imports costs memory
+
+    return client_context(properties, "listeners")
 
 
 def main(arguments: Sequence[str]) -> int:

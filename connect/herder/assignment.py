@@ -15,10 +15,12 @@ from connect.herder.states import TaskId
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A worker in one round. `claims` are the tasks that it runs or may still be running."""
+    """A worker in one round. `claims` are the tasks that it was assigned; `ending` those that were taken from
+    it, or deleted, and that it may still be running."""
 
     id: str
     claims: frozenset[TaskId]
+    ending: frozenset[TaskId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +44,15 @@ class Assignor:
 
     def plan(self, members: Sequence[Member], wanted: Collection[TaskId], now_ms: int) -> Plan:
         """Who gets what of the tasks there are; `members` are not empty."""
-        unclaimed = frozenset(wanted).difference(*(member.claims for member in members))
+        unclaimed = frozenset(wanted).difference(*(member.claims | member.ending for member in members))
         self._hold(members, unclaimed, now_ms)
         newcomers = [member for member in members if member.id not in self._former]
         kept = _kept(members, frozenset(wanted))
         # Somebody who comes while tasks are held is taken for the one who went.
         _hand_out(kept, self._held, newcomers, limit=-(-len(wanted) // len(members)))
-        self._held -= frozenset().union(*kept.values())
-        _hand_out(kept, unclaimed - self._held, members)
+        given = frozenset[TaskId]().union(*kept.values())
+        self._held -= given
+        _hand_out(kept, unclaimed - self._held - given, members)
         tasks = {member_id: frozenset(mine) for member_id, mine in kept.items()}
         self._former = tasks
         if not self._held:
@@ -70,7 +73,7 @@ class Assignor:
 def _kept(members: Sequence[Member], wanted: frozenset[TaskId]) -> dict[str, set[TaskId]]:
     """What each keeps of what it claims: no more than its share, and nothing that another keeps."""
     claims: dict[str, list[TaskId]] = {}
-    taken: set[TaskId] = set()
+    taken = set[TaskId]().union(*(member.ending for member in members))
     for member in sorted(members, key=lambda member: member.id):
         claims[member.id] = sorted((member.claims & wanted) - taken)
         taken |= member.claims

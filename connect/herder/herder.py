@@ -118,7 +118,6 @@ class Herder:
         self._tasks: dict[TaskId, _Task] = {}
         self._actions: list[Action] = []
         self._part = NO_PART
-        self._joining = True
         self._task_counts: dict[str, int] = {}  # tasks to run, by connector
         self._shutting_down = False
 
@@ -146,14 +145,13 @@ class Herder:
 
     @property
     def claims(self) -> frozenset[TaskId]:
-        """The tasks that nobody else may run: those that are this worker's, and those that it still runs."""
-        return frozenset(task for task, _ in self._desired()) | frozenset(self.processes)
+        """The tasks that are this worker's to run."""
+        return frozenset(task for task, _ in self._desired())
 
     @property
-    def has_to_give_up(self) -> bool:
-        """Whether a task still has a process that is another's to run, or nobody's."""
-        assigned = self._part.tasks
-        return assigned is not None and any(task not in assigned for task in self.processes)
+    def ending(self) -> frozenset[TaskId]:
+        """The tasks that are not, but still have a process."""
+        return frozenset(self.processes) - self.claims
 
     def may_run(self, name: str) -> bool:
         """Whether a task of a connector may still be running anywhere; the leader knows."""
@@ -166,13 +164,15 @@ class Herder:
 
     # Events
 
-    def on_joining(self) -> None:
-        """A round begins: what is claimed in it stays as it is until it ends; nothing is started."""
-        self._joining = True
+    def introduce(self) -> tuple[frozenset[TaskId], frozenset[TaskId]]:
+        """A round begins: the claims and what is ending. Until a round is over for this worker it starts no
+        task that it did not claim, for others may be given it, whether this worker hears of it or not."""
+        claims, ending = self.claims, self.ending
+        self._part = replace(self._part, tasks=claims)
+        return claims, ending
 
     def on_part(self, part: Part) -> None:
         """A round is over, and this is what this worker does from now on."""
-        self._joining = False
         if part.leads is not self._part.leads:
             self._connectors.clear()  # a new leader looks at every connector anew
         self._part = part
@@ -181,7 +181,6 @@ class Herder:
         """The cluster goes on without this worker: what it runs is killed, others may run it by now."""
         self._connectors.clear()
         self._part = NO_PART
-        self._joining = True
         with_process = self.processes
         self._tasks = {task_id: self._tasks[task_id] for task_id in with_process}
         for task in self._tasks.values():
@@ -347,8 +346,7 @@ class Herder:
     def next_wakeup_ms(self) -> int | None:
         """When `decide` is due even if nothing happens."""
         times = [task.kill_at_ms for task in self._tasks.values() if task.phase is Phase.STOPPING]
-        if not self._joining:
-            times += [task.restart_at_ms for task in self._tasks.values() if task.phase is Phase.FAILED]
+        times += [task.restart_at_ms for task in self._tasks.values() if task.phase is Phase.FAILED]
         times += [task.healthy_at_ms for task in self._tasks.values() if task.failures]
         times += [c.retry_at_ms for c in self._connectors.values() if c.made_revision != c.revision]
         times += [c.reload_at_ms for name, c in self._connectors.items() if self._may_reload(name)]
@@ -422,8 +420,6 @@ class Herder:
             if not self._shutting_down:
                 del self._tasks[task.id]
                 self._give_up(task)
-        elif self._joining:
-            return
         elif task.phase is Phase.WAITING or changed or _is_due(task.restart_at_ms, now_ms):
             self._start(task, want)
 

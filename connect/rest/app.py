@@ -11,12 +11,14 @@ from starlette.responses import Response
 from connect.rest import connectors, loggers, metrics, plugins
 from connect.rest.basic_auth import BasicAuth, credentials
 from connect.rest.errors import add_error_handlers
+from connect.rest.forwarding import Forward
 from connect.rest.header_rules import AddHeaders, header_rules
 from connect.rest.masking import Masking
 from connect.rest.middleware import LimitBodies, RefuseWhileStarting, RouteByRawPath
 from connect.rest.parameters import JSON_ANSWER, Service
 from connect.rest.responses import Json
 from connect.rest.settings import RestSettings
+from connect.runtime.peers import Peers
 from connect.runtime.service import ConnectService
 from connect.version import COMMIT, __version__
 
@@ -39,14 +41,15 @@ async def health(service: Service) -> Response:
     return Json({"status": named, "message": why}, status_code=status)
 
 
-def create_app(service: ConnectService, settings: RestSettings) -> FastAPI:
+def create_app(service: ConnectService, settings: RestSettings, peers: Peers | None = None) -> FastAPI:
     """Connect's endpoints over a worker; without those of `/admin` if `admin.listeners` says something else.
-    The worker is asked anew at every request; nothing is kept.
+    The worker is asked anew at every request; nothing is kept. `peers` reaches the other workers.
 
     Raises `ConfigError` for settings that cannot be followed.
     """
     admin = (loggers.router,) if settings.admin_listeners is None else ()
-    return _app(service, settings, (router, connectors.router, plugins.router, metrics.router, *admin))
+    routers = (router, connectors.router, plugins.router, metrics.router, *admin)
+    return _app(service, settings, routers, Middleware(Forward, service=service, peers=peers or Peers()))
 
 
 def create_admin_app(service: ConnectService, settings: RestSettings) -> FastAPI:
@@ -54,7 +57,9 @@ def create_admin_app(service: ConnectService, settings: RestSettings) -> FastAPI
     return _app(service, settings, (loggers.router, metrics.router))
 
 
-def _app(service: ConnectService, settings: RestSettings, routers: Sequence[APIRouter]) -> FastAPI:
+def _app(
+    service: ConnectService, settings: RestSettings, routers: Sequence[APIRouter], *more: Middleware
+) -> FastAPI:
     app = FastAPI(
         title="Millstream worker",
         version=__version__,
@@ -70,6 +75,7 @@ def _app(service: ConnectService, settings: RestSettings, routers: Sequence[APIR
             Middleware(RouteByRawPath),
             Middleware(LimitBodies, bytes_max=BODY_BYTES_MAX),
             Middleware(RefuseWhileStarting, service=service),
+            *more,
         ],
     )
     app.state.service = service

@@ -39,6 +39,13 @@ def credentials(settings: RestSettings, environment: Mapping[str, str] = os.envi
     return _read(settings.basic_auth_file or _file_of_jaas(environment.get("KAFKA_OPTS", "")))
 
 
+def authorization(passwords: Mapping[str, str] | None) -> str | None:
+    """The header by which a worker names itself to others: as the first of the users that they all know."""
+    for user, password in (passwords or {}).items():
+        return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+    return None
+
+
 def _file_of_jaas(kafka_opts: str) -> str:
     """The credentials file that the JAAS file of a Java worker names."""
     option = _JAAS_OPTION.search(kafka_opts)

@@ -10,8 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from connect.rest.bodies import explain
-from connect.rest.responses import error
-from connect.runtime.service import ServiceError
+from connect.rest.responses import NOT_MINE, error
+from connect.runtime.service import NotMine, ServiceError
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +25,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 async def _service_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, ServiceError)
-    return error(exc.status, str(exc))
+    return error(exc.status, str(exc), {NOT_MINE: "1"} if isinstance(exc, NotMine) else None)
 
 
 async def _bad_body(request: Request, exc: Exception) -> Response:

@@ -1,9 +1,12 @@
 """How answers are written."""
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from starlette.responses import Response
+
+# On an answer to another worker: it asked the wrong one, and should look again whom to ask.
+NOT_MINE: Final = "x-millstream-not-mine"
 
 
 class Json(Response):

@@ -1,4 +1,5 @@
-"""TLS for listeners, by Kafka Connect's `ssl.*` settings; key and trust stores are PEM or PKCS#12."""
+"""TLS for listeners, and to those of other workers, by Kafka Connect's `ssl.*` settings; key and trust stores
+are PEM or PKCS#12."""
 
 import secrets
 import ssl
@@ -45,6 +46,7 @@ class TlsSettings(Config):
     client_auth: str = setting("ssl.client.auth", default="none", choices=tuple(_CLIENT_AUTH))
     protocols: list[str] = setting("ssl.enabled.protocols", default=list(_PROTOCOLS), check=_known_protocols)
     ciphers: list[str] = setting("ssl.cipher.suites", default=[])
+    identification: str = setting("ssl.endpoint.identification.algorithm", default="https")
 
     def check(self) -> Iterable[FieldError]:
         if self.keystore is None and (self.key is None or self.chain is None):
@@ -67,10 +69,31 @@ def server_context(properties: Mapping[str, str], listeners: str) -> ssl.SSLCont
     As in Kafka Connect, `<listeners>.https.ssl.*` settings, if there are any, replace all `ssl.*` of the
     worker. Raises `ConfigError`.
     """
+    settings = _settings(properties, listeners)
+    context = _context(ssl.PROTOCOL_TLS_SERVER, settings)
+    context.verify_mode = _CLIENT_AUTH[settings.client_auth]
+    return context
+
+
+def client_context(properties: Mapping[str, str], listeners: str) -> ssl.SSLContext:
+    """How this worker asks another one, which is set up as it is itself: with its own certificate, trusting
+    the authorities of its trust store, or else those that the machine trusts. Raises `ConfigError`."""
+    settings = _settings(properties, listeners)
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, settings)
+    if settings.truststore is None and settings.trusted is None:
+        context.load_default_certs()
+    context.check_hostname = settings.identification != ""
+    return context
+
+
+def _settings(properties: Mapping[str, str], listeners: str) -> TlsSettings:
     prefix = f"{listeners}.https."
     own = {name.removeprefix(prefix): value for name, value in properties.items() if name.startswith(prefix)}
-    settings = TlsSettings.parse(own or properties)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    return TlsSettings.parse(own or properties)
+
+
+def _context(protocol: int, settings: TlsSettings) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
     versions = sorted(_PROTOCOLS[name] for name in settings.protocols or _PROTOCOLS)
     context.minimum_version, context.maximum_version = versions[0], versions[-1]
     if settings.ciphers:
@@ -78,7 +101,6 @@ def server_context(properties: Mapping[str, str], listeners: str) -> ssl.SSLCont
         _checked("ssl.cipher.suites", unknown, lambda: context.set_ciphers(":".join(settings.ciphers)))
     _load_certificate(context, settings)
     _load_trusted(context, settings)
-    context.verify_mode = _CLIENT_AUTH[settings.client_auth]
     return context
 
 

@@ -63,12 +63,14 @@ class Cluster:
         self._assignor = Assignor(worker.rebalance_delay_ms)
         self._membership = Membership(worker, client, self, lease)
         self._elsewhere: frozenset[TaskId] = frozenset()  # what others run or will run, by this one's plan
+        self._owners: Mapping[TaskId, str] = {}  # worker ids, by this one's plan
         self._look_again: asyncio.TimerHandle | None = None
         self._changed_at = -1  # the offset of the last record that changed which tasks there are
         self._covers: int | None = None  # the position that the assignment was made at; None: all that comes
-        self._giving_up = False
         self._rebalances = RebalanceMeter()
         supervisor.metrics.rebalance = self._rebalances.group
+        self._told: frozenset[TaskId] = frozenset()  # what may run here, as of the last introduction
+        self._giving_up = False  # some of it: another round is due when it has ended
 
     async def join(self) -> None:
         """Until this worker is a member. Raises `ConnectError` for a group that it cannot be in."""
@@ -84,6 +86,11 @@ class Cluster:
     @property
     def failure(self) -> Exception | None:
         return self._membership.failure
+
+    def owner_url(self, task: TaskId) -> str | None:
+        """Where this leader has a task run; None: here, or nowhere."""
+        worker_id = self._owners.get(task)
+        return None if worker_id == self._worker_id else self.view.urls.get(str(worker_id))
 
     # What happens here
 
@@ -103,7 +110,7 @@ class Cluster:
 
     def on_decided(self) -> None:
         """What the herder decided was done; a task that was given up may have ended."""
-        if self._giving_up and not self._herder.has_to_give_up:
+        if self._giving_up and not self._herder.ending:
             self._giving_up = False
             self._membership.rejoin()
 
@@ -115,23 +122,25 @@ class Cluster:
 
     def introduce(self) -> Introduction:
         self._rebalances.began()
-        self._herder.on_joining()
         configs = self._configs.map.position
-        return Introduction(self._worker_id, self._url, platform.node(), configs, self._herder.claims)
+        claims, ending = self._herder.introduce()
+        self._told = claims | ending
+        return Introduction(self._worker_id, self._url, platform.node(), configs, claims, ending)
 
     async def plan(self, members: Mapping[str, Introduction]) -> Mapping[str, Assignment]:
         await self._catch_up(max(member.configs for member in members.values()))
         wanted = [task for task, _ in self._herder.config.wanted()]
         configs = self._configs.map.position
-        claims = [Member(id_, each.claims) for id_, each in members.items()]
+        claims = [Member(id_, each.claims, each.ending) for id_, each in members.items()]
         plan = self._assignor.plan(claims, wanted, now_ms())
         self._look_again_at(plan)
         self._elsewhere = frozenset().union(
-            *(each.claims | plan.tasks[id_] for id_, each in members.items() if not self._is_self(each))
+            *(each.may_run | plan.tasks[id_] for id_, each in members.items() if not self._is_self(each))
         )
+        self._owners = {task: members[id_].worker_id for id_, tasks in plan.tasks.items() for task in tasks}
         is_alone = len(members) == 1 and not plan.held
         urls = {each.worker_id: each.url for each in members.values()}
-        moving = any(each.claims - plan.tasks[id_] for id_, each in members.items())
+        moving = any(each.may_run - plan.tasks[id_] for id_, each in members.items())
         return {
             id_: Assignment(self._worker_id, configs, None if is_alone else tasks, urls, moving)
             for id_, tasks in plan.tasks.items()
@@ -151,7 +160,8 @@ class Cluster:
             )  # fmt: skip
         if leads:
             self._tidy_up()
-        self._giving_up = self._herder.has_to_give_up
+        # The leader counts with what was told: it must hear of what runs no more.
+        self._giving_up = bool((self._told | self._herder.ending) - self._herder.claims)
         self._share_out_changes()
         self._supervisor.wake()
 

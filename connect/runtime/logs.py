@@ -9,7 +9,7 @@ import structlog
 from connect.runtime.logformat import wants_json
 
 # Libraries that tell at INFO what only their authors need.
-_QUIET = ("aiokafka", "boto3", "botocore", "urllib3")
+_QUIET = ("aiokafka", "boto3", "botocore", "httpx", "urllib3")
 # While Kafka is away it says so many times a second.
 _REPETITIVE = "aiokafka"
 _REPEAT_S = 30.0

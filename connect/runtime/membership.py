@@ -56,7 +56,7 @@ class MembershipEvents(Protocol):
     """Whom the membership asks and tells."""
 
     def introduce(self) -> Introduction:
-        """A round begins: what this worker claims in it must stay so until `take`."""
+        """A round begins: until `take` this worker runs nothing but what it claims now."""
         ...
 
     async def plan(self, members: Mapping[str, Introduction]) -> Mapping[str, Assignment]:
@@ -280,7 +280,8 @@ class Membership:
             self._extend(sent_ms, stable=not self._in_round)
         elif code == RebalanceInProgressError.errno:
             self._extend(sent_ms, stable=False)
-            self._reason.set()
+            if not self._in_round:  # else it is the one that this worker is in already
+                self._reason.set()
         elif code == IllegalGenerationError.errno:
             if generation_id == self._generation_id:
                 self._reason.set()

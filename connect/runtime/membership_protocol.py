@@ -19,25 +19,31 @@ PROTOCOL: Final = "millstream-1"
 @dataclass(frozen=True, slots=True)
 class Introduction:
     """A worker at the beginning of a round. `configs` is the position up to which it has read the config
-    topic; `machine` is the name of the machine that it runs on."""
+    topic; `machine` is the name of the machine that it runs on; `claims` and `ending` are the herder's."""
 
     worker_id: str
     url: str
     machine: str
     configs: int
     claims: frozenset[TaskId]
+    ending: frozenset[TaskId]
+
+    @property
+    def may_run(self) -> frozenset[TaskId]:
+        return self.claims | self.ending
 
     def encode(self) -> bytes:
         return orjson.dumps({
             "worker_id": self.worker_id, "url": self.url, "machine": self.machine, "configs": self.configs,
-            "claims": _by_connector(self.claims),
+            "claims": _by_connector(self.claims), "ending": _by_connector(self.ending),
         })  # fmt: skip
 
     @classmethod
     def decode(cls, data: bytes) -> "Introduction":
         """Raises ValueError (or KeyError, TypeError) for what is none."""
         told = orjson.loads(data)
-        return cls(told["worker_id"], told["url"], told["machine"], told["configs"], _tasks(told["claims"]))
+        tasks = _tasks(told["claims"]), _tasks(told["ending"])
+        return cls(told["worker_id"], told["url"], told["machine"], told["configs"], *tasks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
 
+import orjson
+
 from connect.api import ConfigError, ConnectError, Definition
 from connect.herder.herder import Herder
 from connect.herder.states import State, TargetState, TaskId
@@ -15,8 +17,10 @@ from connect.runtime.config import WorkerConfig
 from connect.runtime.definitions import definition_from_json
 from connect.runtime.loggers import Loggers
 from connect.runtime.offset_format import merged
+from connect.runtime.peers import Interrupted, Peers, Unreachable
 from connect.runtime.plugin_hosts import PluginFailed, PluginHosts
 from connect.runtime.service import (
+    REQUEST_TIMEOUT_S,
     BadRequest,
     ConfigValue,
     Conflict,
@@ -25,6 +29,7 @@ from connect.runtime.service import (
     Forbidden,
     InstanceStatus,
     NotFound,
+    NotMine,
     Offsets,
     PluginInfo,
     Sample,
@@ -35,7 +40,7 @@ from connect.runtime.sink_offsets import sink_offset_changes
 from connect.runtime.stores import ConfigStore, OffsetStore, Shown, StatusStore
 from connect.runtime.supervisor import Supervisor
 
-REQUEST_TIMEOUT_S: Final = 90.0
+_PEER_S: Final = 5.0
 _INVALID_HEAD: Final = "Connector configuration is invalid and contains the following {} error(s):"
 _INVALID_TAIL: Final = (
     "You can also find the above list of errors at the endpoint "
@@ -63,6 +68,7 @@ class Operations:
         hosts: PluginHosts,
         catalog: PluginCatalog,
         cluster: Cluster,
+        peers: Peers,
     ) -> None:
         self._worker = worker
         self._worker_id = worker_id
@@ -74,8 +80,37 @@ class Operations:
         self._hosts = hosts
         self._catalog = catalog
         self._cluster = cluster
+        self._peers = peers
         self._locks: dict[str, asyncio.Lock] = {}
         self.loggers = Loggers()
+
+    # Other workers
+
+    async def leader_url(self) -> str | None:
+        view = self._cluster.view
+        if view.leader_id is None:
+            async with _in_time():
+                await self._supervisor.wait_until(
+                    lambda: self._cluster.view.leader_id is not None, REQUEST_TIMEOUT_S
+                )
+            view = self._cluster.view
+        return None if view.leads else view.urls[str(view.leader_id)]
+
+    def owner_url(self, name: str, task_id: int) -> str | None:
+        return self._cluster.owner_url(TaskId(name, task_id))
+
+    async def ask_peer(self, worker_id: str, path: str) -> Any:
+        url = self._cluster.view.urls.get(worker_id)
+        if url is None:
+            raise NotFound(f"There is no worker {worker_id} in group {self._worker.group_id}")
+        try:
+            answer = await self._peers.send("GET", f"{url}{path}", headers={}, seconds=_PEER_S)
+            found = orjson.loads(answer.body)
+        except (Unreachable, Interrupted, ValueError) as exc:
+            raise ServiceError(f"Worker {worker_id} cannot be asked: {exc}") from None
+        if answer.status >= 400:
+            raise ServiceError(f"Worker {worker_id} answered {answer.status}: {found}")
+        return found
 
     # Reading
 
@@ -239,6 +274,8 @@ class Operations:
             raise NotFound(f"Unknown connector: {name}")
         task = TaskId(name, task_id)
         if task not in self._herder.tasks_of(name):
+            if self._herder.config.wants(task):
+                raise NotMine(f"Task {task} does not run on worker {self._worker_id}")
             raise NotFound(f"Unknown task: {task}")
         self._herder.restart_task(task)
         self._supervisor.wake()
@@ -385,6 +422,9 @@ class Operations:
         """One change of a connector at a time, within the time that a request may take."""
         lock = self._locks.setdefault(name, asyncio.Lock())
         async with _in_time(), lock:
+            self._cluster.check_lease()
+            if not self._herder.leads:
+                raise NotMine(f"Worker {self._worker_id} does not lead its group")
             yield
 
 

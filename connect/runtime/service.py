@@ -6,13 +6,15 @@ others. Refusals are `ServiceError`s, which carry the HTTP status that Kafka Con
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from connect.api import Definition
 from connect.herder.actions import Restarts
 from connect.herder.states import State as State
 from connect.herder.states import TargetState as TargetState
 from connect.runtime.loggers import Loggers
+
+REQUEST_TIMEOUT_S: Final = 90.0
 
 
 class ServiceError(Exception):
@@ -39,6 +41,10 @@ class Conflict(ServiceError):
     """Already there, or not possible in the connector's present state."""
 
     status = 409
+
+
+class NotMine(Conflict):
+    """Another worker's to do: this one does not lead any more, or does not run the task. Nothing was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +144,18 @@ class ConnectService(Protocol):
 
     async def set_cluster_log_level(self, namespace: str, level: str) -> None:
         """Set the level of these loggers in every worker that runs now (KIP-976)."""
+        ...
+
+    async def leader_url(self) -> str | None:
+        """Where the worker's REST is that makes changes; None: here. Waits while there is no leader."""
+        ...
+
+    def owner_url(self, name: str, task_id: int) -> str | None:
+        """Where the task runs, as the leader knows; None: here, or nowhere."""
+        ...
+
+    async def ask_peer(self, worker_id: str, path: str) -> Any:
+        """What another worker answers to a GET (JSON); `NotFound` for a worker that is not in the group."""
         ...
 
     def connectors(self) -> Sequence[str]: ...

@@ -254,6 +254,7 @@ class Supervisor:
     async def _run_task(self, action: StartTask, process: TaskProcess) -> None:
         async def order() -> Mapping[str, Any]:
             class_name = action.config.get("connector.class")
+            await self._catalog.know(class_name or "")
             self._catalog.preload(self._forks, class_name)
             offsets: list[tuple[Any, Any]] = []
             if self._catalog.type_of(class_name) == "sink":

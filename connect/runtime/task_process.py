@@ -132,7 +132,9 @@ class TaskProcess:
 
     def kill(self) -> None:
         """End it; if it was told to stop, and did not in its time, say where it was."""
-        if self._stop_told and self._child is not None:
+        if self._child is None:  # `run` waits for its order: there shall be no process
+            self._stop_told = True
+        elif self._stop_told:
             self._spawn(self._kill_late())
         else:
             self._kill_now()

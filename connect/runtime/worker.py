@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from connect.api import ConnectError
-from connect.herder.config_state import LOGGER_PREFIX
+from connect.herder.config_state import CONNECTOR_PREFIX, LOGGER_PREFIX
 from connect.herder.herder import Herder
 from connect.runtime.addresses import advertised_url
 from connect.runtime.backing import backing_of
@@ -18,6 +18,7 @@ from connect.runtime.group_members import GroupMembers
 from connect.runtime.kafka_clients import aiokafka_settings
 from connect.runtime.loggers import LEVELS
 from connect.runtime.operations import Operations
+from connect.runtime.peers import Peers
 from connect.runtime.plugin_hosts import PluginHosts
 from connect.runtime.plugins import Plugins, plugin_directories
 from connect.runtime.stores import ConfigStore, OffsetStore, StatusStore
@@ -30,7 +31,7 @@ class Worker(Operations):
     """One worker, of a cluster or standalone. `settings` are Kafka Connect's worker properties; a bad one
     raises `ConfigError`. `start` and `stop` once each, in the event loop that then serves the calls."""
 
-    def __init__(self, settings: Mapping[str, str]) -> None:
+    def __init__(self, settings: Mapping[str, str], peers: Peers | None = None) -> None:
         worker = WorkerConfig.parse(settings)
         client = aiokafka_settings(worker.own_client())
         directories = plugin_directories(worker.plugin_path)
@@ -45,6 +46,7 @@ class Worker(Operations):
         worker_id = url.partition("://")[2]  # host:port, as Connect names its workers in statuses
         self._backing = backing = backing_of(worker, client)
         self._members = GroupMembers(client)
+        self._learning: set[asyncio.Task[None]] = set()
         self._state = "starting"
         self._cluster_id: str | None = None
         configs = ConfigStore(partial(backing.make_map, worker.config_topic), self._on_config_record)
@@ -59,7 +61,17 @@ class Worker(Operations):
         statuses.on_given_up = cluster.on_given_up
         statuses.on_topics_reset = supervisor.forget_topics
         super().__init__(
-            worker, worker_id, herder, configs, offsets, statuses, supervisor, hosts, catalog, cluster
+            worker,
+            worker_id,
+            herder,
+            configs,
+            offsets,
+            statuses,
+            supervisor,
+            hosts,
+            catalog,
+            cluster,
+            peers or Peers(),
         )
 
     @property
@@ -96,12 +108,15 @@ class Worker(Operations):
     async def stop(self) -> None:
         """Stop all tasks, each within `task.shutdown.graceful.timeout.ms`, and close everything."""
         self._state = "stopping"
+        for task in self._learning:
+            task.cancel()
         await self._supervisor.stop(self._worker.task_shutdown_timeout_ms / 1000)
         await self._statuses.map.stop()
         await self._cluster.leave()
         for store in (self._configs, self._offsets):
             await store.map.stop()
         await self._members.close()
+        await self._peers.close()
         await self._backing.close()
         await self._forks.stop()
         self._state = "stopped"
@@ -112,6 +127,10 @@ class Worker(Operations):
             return
         if self._herder.on_config_record(key, value):
             self._cluster.on_tasks_changed(self._configs.map.record_offset)
+        if key.startswith(CONNECTOR_PREFIX) and self._state == "running":
+            task = asyncio.create_task(self._learn_connectors())  # it may have come from another worker
+            self._learning.add(task)
+            task.add_done_callback(self._learning.discard)
         self._supervisor.wake()
 
     def _on_log_level(self, namespace: str, value: Any) -> None:

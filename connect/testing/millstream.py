@@ -106,10 +106,11 @@ class _WithRest(_Server):
 
     bootstrap: str
     rest_port: int
+    scheme = "http"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.rest_port}"
+        return f"{self.scheme}://127.0.0.1:{self.rest_port}"
 
     def request(self, method: str, path: str, body: Any = None, timeout: float = 120) -> httpx.Response:
         """One REST call."""
@@ -117,18 +118,30 @@ class _WithRest(_Server):
 
 
 class Worker(_WithRest):
-    """A worker alone, on a free port, for any Kafka cluster."""
+    """A worker alone, on a free port, for any Kafka cluster; several with the same settings form a group.
+    `scheme` https needs the `ssl.` settings."""
 
-    def __init__(self, data_dir: Path, bootstrap: str, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        bootstrap: str,
+        settings: Mapping[str, str] | None = None,
+        *,
+        scheme: str = "http",
+        arguments: Sequence[str] = (),
+    ) -> None:
         self.bootstrap = bootstrap
         self.rest_port = 0
+        self.scheme = scheme
         self._settings = settings or {}
+        self._arguments = arguments
         super().__init__(data_dir)
 
     def _command(self) -> list[str]:
-        properties = _properties(self.data_dir / "worker.properties", self._settings)
-        options = ["--bootstrap", self.bootstrap, "--rest-port", str(self.rest_port)]
-        return ["-m", "connect.cli.main", "worker", *options, "--port-file", str(self._told()), properties]
+        listener = {"listeners": f"{self.scheme}://127.0.0.1:{self.rest_port}"}
+        properties = _properties(self.data_dir / "worker.properties", {**self._settings, **listener})
+        options = ["--bootstrap", self.bootstrap, "--port-file", str(self._told()), *self._arguments]
+        return ["-m", "connect.cli.main", "worker", *options, properties]
 
     def _told(self) -> Path:
         return self.data_dir / "port"

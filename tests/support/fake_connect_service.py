@@ -58,6 +58,15 @@ class FakeConnectService:
             raise NotFound(f"Connector {name} not found")
         return self.configs[name]
 
+    async def leader_url(self) -> str | None:
+        return None
+
+    def owner_url(self, name: str, task_id: int) -> str | None:
+        return None
+
+    async def ask_peer(self, worker_id: str, path: str) -> Any:
+        raise NotFound(f"There is no worker {worker_id} in group g")
+
     async def set_cluster_log_level(self, namespace: str, level: str) -> None:
         self.cluster_levels[namespace] = level
 

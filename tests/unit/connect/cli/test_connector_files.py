@@ -73,7 +73,7 @@ class Kept:
         self.path = path
         self.service = FakeConnectService()
         self.now = 100.0
-        self._directory = ConnectorsDirectory(path, self.service, lambda: self.now)
+        self._directory = ConnectorsDirectory(path, self.service, self.service, lambda: self.now)
 
     def look(self) -> list[Any]:
         """One look at the directory; the log lines that it made."""
