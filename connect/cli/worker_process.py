@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import ssl
@@ -10,6 +11,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+if __name__ == "__main__":
+    gc.disable()  # while importing: all of it stays
 
 import structlog
 import uvicorn
@@ -249,6 +253,8 @@ def _servers(
 
 
 def main(arguments: Sequence[str]) -> int:
+    gc.freeze()
+    gc.enable()
     options = _parser().parse_intermixed_args(arguments)  # options may stand between files
     configure_logging()
     secrets: set[str] = set()
