@@ -26,7 +26,7 @@ from connect.cli.failure import FAILED, OK, USAGE
 from connect.cli.listeners import Listener, bind
 from connect.rest.app import create_admin_app, create_app
 from connect.rest.settings import RestSettings
-from connect.runtime.config import WorkerConfig
+from connect.runtime.config import OFFSETS_FILE, WorkerConfig
 from connect.runtime.idle_settings import IdleSettings
 from connect.runtime.logs import configure_logging
 from connect.runtime.secret_names import hide
@@ -34,7 +34,6 @@ from connect.runtime.service import ServiceError
 from connect.runtime.worker import Worker
 from connect.runtime.worker_settings import doubts, read_properties, resolved
 
-OFFSETS_FILE = "offset.storage.file.filename"
 # How long open requests may take once the worker is told to stop.
 REST_STOP_SECONDS = 1
 BROKER_WAIT_SECONDS = 10
