@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 if __name__ == "__main__":
+    gc.disable()  # while importing: all of it stays, and looking through it again and again takes a quarter
     # kio and structlog import these if they are installed, for things nobody does here: 16 MB, 0.2 s.
     sys.modules.update({"hypothesis": None, "rich": None})  # type: ignore[dict-item]  # None: not importable
 
@@ -236,6 +237,7 @@ def _raise_file_limit() -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The exit code."""
+    gc.enable()
     configure_logging()
     arguments = _arguments(argv)
 

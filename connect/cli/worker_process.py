@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import ssl
@@ -10,6 +11,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+if __name__ == "__main__":
+    gc.disable()  # while importing: all of it stays
 
 import structlog
 import uvicorn
@@ -24,7 +28,7 @@ from connect.rest.app import create_admin_app, create_app
 from connect.rest.basic_auth import authorization, credentials
 from connect.rest.forwarding import LeaderChanges
 from connect.rest.settings import RestSettings
-from connect.runtime.config import WorkerConfig
+from connect.runtime.config import OFFSETS_FILE, WorkerConfig
 from connect.runtime.idle_settings import IdleSettings
 from connect.runtime.logs import configure_logging
 from connect.runtime.peers import Peers
@@ -33,7 +37,6 @@ from connect.runtime.service import ServiceError
 from connect.runtime.worker import Worker
 from connect.runtime.worker_settings import doubts, read_properties, resolved
 
-OFFSETS_FILE = "offset.storage.file.filename"
 # How long open requests may take once the worker is told to stop.
 REST_STOP_SECONDS = 1
 BROKER_WAIT_SECONDS = 10
@@ -262,6 +265,8 @@ def _client_context(properties: Mapping[str, str]) -> ssl.SSLContext:
 
 
 def main(arguments: Sequence[str]) -> int:
+    gc.freeze()
+    gc.enable()
     options = _parser().parse_intermixed_args(arguments)  # options may stand between files
     configure_logging()
     secrets: set[str] = set()

@@ -21,6 +21,7 @@ _POLICY_CLASS: Final = re.compile(
 _OWN_CLIENT: Final[tuple[str, ...]] = (
     "connections.max.idle.ms", "metadata.max.age.ms", "request.timeout.ms", "retry.backoff.ms",
 )  # fmt: skip
+OFFSETS_FILE: Final = "offset.storage.file.filename"
 _CONVERTER: Final = "org.apache.kafka.connect.json.JsonConverter"
 _HEADER_CONVERTER: Final = "org.apache.kafka.connect.storage.SimpleHeaderConverter"
 
@@ -160,7 +161,7 @@ class WorkerConfig(TaskConfig):
         doc="Compacted topic that holds the source offsets.",
     )  # fmt: skip
     offsets_file: str | None = setting(
-        "offset.storage.file.filename", default=None, importance=Importance.HIGH,
+        OFFSETS_FILE, default=None, importance=Importance.HIGH,
         doc="Of a standalone worker: the file with the source offsets, in Kafka Connect's format.",
     )  # fmt: skip
     offset_partitions: int = setting(

@@ -50,6 +50,7 @@ _PRELOAD: Final = (
 
 def main(arguments: list[str]) -> None:
     """`FD PARENT_PID SETTINGS`: the socket, the worker, and JSON with `python_path` and `log_level`."""
+    gc.disable()  # what is imported stays
     channel_fd, parent_pid, settings = int(arguments[0]), int(arguments[1]), json.loads(arguments[2])
     end_with_parent(parent_pid)  # while it imports, it does not see the worker's end
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the worker decides
@@ -80,6 +81,7 @@ def _warm_up() -> None:
         config_class.examine({})
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def name_process(name: str) -> None:

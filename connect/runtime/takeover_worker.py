@@ -5,7 +5,7 @@ from typing import Final
 
 from connect.api import ConfigError
 from connect.runtime.client_overrides import client_settings
-from connect.runtime.config import WorkerConfig
+from connect.runtime.config import OFFSETS_FILE, WorkerConfig
 from connect.runtime.config_providers import ConfigResolver
 from connect.runtime.idle_settings import IdleSettings
 from connect.runtime.kafka_clients import aiokafka_settings
@@ -26,6 +26,7 @@ def check_worker(
     settings = resolved(written)
     without_value = {error.name for error in settings.errors}
     properties = {name: value for name, value in settings.values.items() if name not in without_value}
+    standalone = properties.pop(OFFSETS_FILE, None) is not None
     config, errors = WorkerConfig.examine(properties)
     errors += IdleSettings.examine(properties)[1]
     findings = [Finding(Level.ERROR, error.name, error.message) for error in (*settings.errors, *errors)]
@@ -36,6 +37,8 @@ def check_worker(
     if "bootstrap.servers" in without_value:
         config = None  # the default would be another cluster
     findings += [Finding(Level.WARNING, name, why) for name, why in doubts(written, rest)]
+    if standalone:
+        findings.append(Finding(Level.WARNING, OFFSETS_FILE, "has no effect without --standalone"))
     if config is not None:
         findings += _clients(config)
     secrets = settings.secrets | {value for name, value in written.items() if value and may_be_secret(name)}

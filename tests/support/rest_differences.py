@@ -21,7 +21,6 @@ NOT_A_PLUGIN = "a class that is no plugin is 404, not 500"
 OWN_VERSION = "the one version of our plugins is our own"
 NESTED_ALIAS = "the alias of a nested class works for all transforms"
 KEYS_ONLY = "a refused config is not repeated in the answer, since it may hold secrets"
-EXACTLY_ONCE = "exactly-once sources are not there yet: that they are off is all that is said"
 NOT_A_CONVERTER = "a class that is no plugin at all is said not to be found"
 FORM = "where JsonConverter's settings stand in a form, and how wide, is our own"
 OWN_REGEX_WORDS = "a bad regular expression is explained in other words"
@@ -54,7 +53,6 @@ DIFFERENCES: dict[str, dict[int, str]] = {
         **dict.fromkeys((56, 67, 74, 75), FORM),
         **dict.fromkeys((71, 72), NESTED_ALIAS),
     },
-    "exactly_once_disabled": {1: EXACTLY_ONCE, 2: EXACTLY_ONCE},
     "validate_file": {
         **dict.fromkeys((7, 33, 34, 35, 36, 37, 38, 41, 42), UNREADABLE),
         18: NOT_A_CONVERTER,

@@ -194,7 +194,6 @@ def test_an_unknown_setting_is_a_warning_with_the_nearest_one() -> None:
         (POSTGRES, (None, {"lsn": 1}), "shape"),
         (POSTGRES, ({"server": "p"}, {"bogus": True}), "has no lsn"),
         (POSTGRES, ({"server": "other"}, {"lsn": 1}), "not this connector's"),
-        (POSTGRES, ({"server": "p"}, {"lsn": 1, "incremental_snapshot_collections": "x"}), "incremental"),
     ],
 )
 def test_offsets_that_the_connector_cannot_go_on_from(

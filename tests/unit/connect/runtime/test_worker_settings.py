@@ -83,6 +83,13 @@ def test_takeover_looks_up_and_shows_no_secret(secrets: Path) -> None:
     assert "sesame88" not in repr(findings)
 
 
+def test_takeover_is_of_clusters() -> None:
+    worker, findings = check_worker({"bootstrap.servers": "h:1", "offset.storage.file.filename": "f"}, ())
+    assert worker is not None
+    assert not worker.standalone
+    assert [each.where for each in findings] == ["offset.storage.file.filename"]
+
+
 def test_takeover_has_no_cluster_to_look_at_without_its_address() -> None:
     worker, findings = check_worker({"bootstrap.servers": "${env:MILLSTREAM_NOT_SET}"}, ())
     assert worker is None
