@@ -18,6 +18,7 @@ HIGH, LOW = Importance.HIGH, Importance.LOW
 TOPIC_NAMING: Final = [
     f"io.debezium.schema.Schema{kind}TopicNamingStrategy" for kind in ("", "Regex", "Unicode")
 ]
+_HEX: Final = "hex:"
 _SOURCE_INFO: Final = "io.debezium.connector.postgresql.PostgresSourceInfoStructMaker"
 _TRANSACTIONS: Final = "io.debezium.pipeline.txmetadata.DefaultTransactionMetadataFactory"
 _SIGNAL_CONSUMER: Final = re.compile(r"signal\.consumer\.(.+)")
@@ -358,7 +359,7 @@ class PostgresSourceConfig(Config):
     placeholder: str = setting(
         "unavailable.value.placeholder",
         default="__debezium_unavailable_value",
-        doc="Stands for a TOAST value that the server did not send.",
+        doc="Stands for a TOAST value that the server did not send; its bytes in hexadecimal behind `hex:`.",
     )
     unavailable_mode: str = setting(
         "unavailable.value.handling.mode", default="placeholder", choices=["placeholder", "omit"],
@@ -368,6 +369,10 @@ class PostgresSourceConfig(Config):
     include_schema_changes: bool = setting(
         "include.schema.changes", default=False,
         doc="Tell tables' structures and their changes in the topic named topic.prefix.",
+    )  # fmt: skip
+    include_schema_comments: bool = setting(
+        "include.schema.comments", default=False, importance=LOW,
+        doc="Without effect, as in Debezium's connector for PostgreSQL.",
     )  # fmt: skip
     schema_name_adjustment: str = setting(
         "schema.name.adjustment.mode",
@@ -508,6 +513,10 @@ class PostgresSourceConfig(Config):
             reselect_settings(self.post_processors, self.originals)
         except ConfigError as exc:
             yield FieldError("post.processors", str(exc))
+        try:
+            self.placeholder_bytes.decode()
+        except ValueError:
+            yield self._error("placeholder", "behind hex: must stand the hexadecimal digits of UTF-8")
         if self.converters:
             yield self._error(
                 "converters",
@@ -581,6 +590,12 @@ class PostgresSourceConfig(Config):
         name = type(self).model_fields[attribute].alias or attribute
         shown = type(self).definitions()[name].show(getattr(self, attribute))
         return FieldError(name, f"Invalid value {shown} for configuration {name}: {why}")
+
+    @property
+    def placeholder_bytes(self) -> bytes:
+        """unavailable.value.placeholder; behind `hex:` stand its bytes."""
+        given = self.placeholder
+        return bytes.fromhex(given[len(_HEX) :]) if given.startswith(_HEX) else given.encode()
 
     @property
     def marks_unavailable(self) -> bool:

@@ -27,7 +27,7 @@ class MessageRecords:
     def __init__(
         self, config: PostgresSourceConfig, filters: Filters, source_partition: Mapping[str, Any]
     ) -> None:
-        self._topic = Names(config).topic("message")
+        self._topic = Names(config).message_topic
         self._filters = filters
         self._source_partition = source_partition
         content = TypeMap(config).bytea

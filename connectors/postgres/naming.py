@@ -38,6 +38,8 @@ class Names:
                 self._key_field = config.topic_key_field_name
                 self._identifier = _router(config.topic_key_field_regex, config.topic_key_field_replacement)
         self.heartbeat_topic = self._delimiter.join((config.heartbeat_prefix, self._prefix))
+        # Whatever the delimiter, as in Debezium.
+        self.message_topic = f"{self._prefix}.message"
         self.transaction_topic = self._delimiter.join((self._prefix, config.topic_transaction))
         self.schema_name = _ADJUSTMENTS[config.schema_name_adjustment](keep=".")
         """What a schema is called."""

@@ -39,6 +39,7 @@ class RecordMaker:
         self.source_partition = {"server": config.topic_prefix}
         self.transaction: Transaction | None = None
         self._tombstones = config.tombstones_on_delete
+        self._skipped = frozenset(config.skipped_operations)
         context = {
             "connectorLogicalName": config.topic_prefix, "taskId": str(task_id),
             "connectorName": "postgresql", "runId": str(uuid.uuid4()),
@@ -66,7 +67,7 @@ class RecordMaker:
     def update(
         self, change: Change, old: Sequence[str] | None, key_only: bool, new: Sequence[str]
     ) -> list[SourceRecord]:
-        """An update, or delete and insert where the key has changed."""
+        """An update, or delete and insert where the key has changed, those that are not skipped."""
         plan = change.plan
         key = plan.key(new) if plan.key else None
         # An old row of the replica identity alone does not tell a key that has other columns.
@@ -84,7 +85,13 @@ class RecordMaker:
         plan = change.plan
         newkey = (Header("__debezium.newkey", plan.key_schema, plan.key_payload(key).value()),)
         oldkey = (Header("__debezium.oldkey", plan.key_schema, plan.key_payload(old_key).value()),)
-        records = self.delete(change._replace(offset=change.unfinished), old, key_only, newkey)
+        records: list[SourceRecord] = []
+        last = CREATE not in self._skipped
+        if DELETE not in self._skipped:
+            first = change._replace(offset=change.unfinished) if last else change
+            records += self.delete(first, old, key_only, newkey)
+        if not last:
+            return records
         text = self._event(change, CREATE, _NULL, plan.row(new))
         records.append(self._record(plan, key, plan.value_payload(text, None, new), change.offset, oldkey))
         return records

@@ -179,9 +179,12 @@ class Stream:
         else:
             change = Change(plan, source, tail, offset, self._unfinished(offset, lsn))
             if new is not None:
-                batch += self._maker.update(change, old, key_only, new)
-            elif old is not None:
-                batch += self._maker.delete(change, old, key_only)
+                records = self._maker.update(change, old, key_only, new)
+            else:
+                records = self._maker.delete(change, old, key_only) if old is not None else []
+            if not records:
+                return
+            batch += records
         if self._maker.transaction is not None:
             self._numbered(batch)
 

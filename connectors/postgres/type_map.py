@@ -211,8 +211,8 @@ class TypeMap:
 
     def __init__(self, config: PostgresSourceConfig) -> None:
         self._config = config
-        self._placeholder = config.placeholder
-        self._quoted_placeholder = quote(config.placeholder)
+        self._placeholder = config.placeholder_bytes
+        self._quoted_placeholder = quote(self._placeholder.decode())
         self.bytea = self._bytea()
         self._fixed = self._fixed_types()
 
@@ -237,9 +237,7 @@ class TypeMap:
         return ColumnType(schema, quote, zero, self._quoted_placeholder, takes_default, is_text=True)
 
     def _bytes(self, encode: Encode) -> ColumnType:
-        return ColumnType(
-            connect.BYTES, encode, '""', base64_json(self._placeholder.encode()), takes_default=False
-        )
+        return ColumnType(connect.BYTES, encode, '""', base64_json(self._placeholder), takes_default=False)
 
     def _fixed_types(self) -> dict[str, ColumnType]:
         """The types that typmods do not change."""
@@ -373,7 +371,7 @@ class TypeMap:
         return ColumnType(_named(_INT64, "io.debezium.time.MicroDuration"), times.interval_micros, "0")
 
     def _bytea(self) -> ColumnType:
-        raw = self._placeholder.encode()
+        raw = self._placeholder
         match self._config.binary_mode:
             case "bytes":
                 return self._bytes(lambda text: base64_json(_hex_bytes(text)))
@@ -411,7 +409,7 @@ class TypeMap:
 
     def _unavailable_array(self, element: ColumnType) -> str:
         if element.schema.type in (SchemaType.INT16, _INT32, _INT64):
-            return f"[{','.join(str(byte) for byte in self._placeholder.encode())}]"
+            return f"[{','.join(str(byte) for byte in self._placeholder)}]"
         return f"[{element.unavailable}]" if element.unavailable != "null" else "null"
 
 

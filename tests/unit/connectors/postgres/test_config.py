@@ -60,6 +60,7 @@ def test_what_is_not_there_yet_is_refused(name: str, value: str) -> None:
         ("message.key.columns", "public.t:a;b:", "'b:' names no columns"),
         ("column.propagate.source.type", "a(", "is no regular expression"),
         ("datatype.propagate.source.type", "a(", "is no regular expression"),
+        ("unavailable.value.placeholder", "hex:3f4", "hexadecimal digits of UTF-8"),
         ("converters", "isbn", "Java classes, which cannot be loaded: use a transform"),
         ("topic.naming.strategy", "com.example.Mine", "io.debezium.schema.SchemaTopicNamingStrategy"),
         ("sourceinfo.struct.maker", "com.example.Mine", "PostgresSourceInfoStructMaker"),
