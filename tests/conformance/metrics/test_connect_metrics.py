@@ -107,7 +107,11 @@ def test_totals_are_exact(millstream: Millstream, names: tuple[str, str]) -> Non
     assert found.value(f"{prefix}_read_total", connector=sink, task="0") == LINES
     assert found.value(f"{prefix}_send_total", connector=sink, task="0") == LINES
     written = sum(len(f"line {number}") for number in range(LINES))
-    assert found.value("millstream_task_bytes_total", connector=sink, task="0") == written
+
+    def are_counted() -> bool:
+        return scrape(millstream).value("millstream_task_bytes_total", connector=sink, task="0") == written
+
+    eventually(are_counted, "bytes are counted every two seconds")
     assert found.value("millstream_task_lag_records", connector=sink, task="0") == 0
     status = "kafka_connect_connector_task_metrics_status"
     assert found.value(status, connector=sink, task="0", status="running") == 1
