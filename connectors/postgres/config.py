@@ -6,18 +6,18 @@ from typing import Any, ClassVar, Final
 
 from pydantic import SecretStr
 
-from connect.api import Config, ConfigError, FieldError, Importance, Kind, setting
-from connect.api.java_regex import compile_java, java_replacement
+from connect.api import Config, FieldError, Importance, Kind, setting
 from connectors.postgres.driver_settings import libpq_parameters, without_effect
-from connectors.postgres.keys import KeyColumns
-from connectors.postgres.mask_rules import MASK_NAME, mask_rules
+from connectors.postgres.event_checks import REGEX_NAMING, check_events
+from connectors.postgres.mask_rules import MASK_NAME
 from connectors.postgres.patterns import compiled
 from connectors.postgres.reselect_settings import RESELECT_NAME, ReselectSettings, reselect_settings
 
 HIGH, LOW = Importance.HIGH, Importance.LOW
 TOPIC_NAMING: Final = [
-    f"io.debezium.schema.Schema{kind}TopicNamingStrategy" for kind in ("", "Regex", "Unicode")
-]
+    "io.debezium.schema.SchemaTopicNamingStrategy", REGEX_NAMING,
+    "io.debezium.schema.SchemaUnicodeTopicNamingStrategy",
+]  # fmt: skip
 _HEX: Final = "hex:"
 _SOURCE_INFO: Final = "io.debezium.connector.postgresql.PostgresSourceInfoStructMaker"
 _TRANSACTIONS: Final = "io.debezium.pipeline.txmetadata.DefaultTransactionMetadataFactory"
@@ -484,76 +484,33 @@ class PostgresSourceConfig(Config):
             yield from self._check_patterns(attribute)
         for operation in self.skipped_operations:
             if operation not in ("c", "u", "d", "t", "none"):
-                yield self._error("skipped_operations", "only c, u, d, t and none are allowed")
+                yield self.error("skipped_operations", "only c, u, d, t and none are allowed")
         for table in self.snapshot_overrides:
             if self.override(table) is None:
                 name = f"snapshot.select.statement.overrides.{table}"
                 yield FieldError(
                     "snapshot.select.statement.overrides", f"{name} is missing: give the SELECT for {table}"
                 )
-        yield from self._check_events()
+        yield from check_events(self)
         yield from self._check_signals()
         for option, _ in self.stream_params():
             if option != "origin":
                 why = _STREAM_PARAMS.get(option, "pgoutput has no such option; the only one here is origin")
-                yield self._error("slot_stream_params", f"{option}: {why}")
+                yield self.error("slot_stream_params", f"{option}: {why}")
         yield from self._not_yet()
-
-    def _check_events(self) -> Iterable[FieldError]:
-        for name, value in self.originals.items():
-            try:
-                mask_rules({name: value})
-            except ConfigError as exc:
-                yield FieldError(name, str(exc))
-        try:
-            KeyColumns(self.message_key_columns)
-        except ValueError as exc:
-            yield self._error("message_key_columns", str(exc))
-        try:
-            reselect_settings(self.post_processors, self.originals)
-        except ConfigError as exc:
-            yield FieldError("post.processors", str(exc))
-        try:
-            self.placeholder_bytes.decode()
-        except ValueError:
-            yield self._error("placeholder", "behind hex: must stand the hexadecimal digits of UTF-8")
-        if self.converters:
-            yield self._error(
-                "converters",
-                "they are Java classes, which cannot be loaded: use a transform, and remove the setting",
-            )
-        yield from self._check_naming()
-
-    def _check_naming(self) -> Iterable[FieldError]:
-        wanted = ["topic_key_field_regex"] if self.topic_key_field_regex else []
-        if self.topic_naming_strategy == TOPIC_NAMING[1]:
-            wanted.append("topic_regex")
-        for attribute in wanted:
-            other = attribute.replace("regex", "replacement")
-            regex, replacement = getattr(self, attribute), getattr(self, other)
-            if not regex:
-                yield self._error(attribute, "SchemaRegexTopicNamingStrategy needs it")
-            elif not replacement:
-                name = type(self).model_fields[attribute].alias
-                yield self._error(other, f"it must be non-empty if {name} is set")
-            else:
-                try:
-                    java_replacement(replacement, compile_java(regex))
-                except ValueError as exc:
-                    yield self._error(attribute, str(exc))
 
     def _check_signals(self) -> Iterable[FieldError]:
         for attribute, known in _CHANNELS.items():
             for channel in getattr(self, attribute):
                 if channel not in known:
-                    yield self._error(attribute, f"only {', '.join(known)} are allowed, not {channel}")
+                    yield self.error(attribute, f"only {', '.join(known)} are allowed, not {channel}")
         if "kafka" in self.signal_channels and not self.signal_kafka_bootstrap_servers:
             yield FieldError(
                 "signal.kafka.bootstrap.servers",
                 "signal.kafka.bootstrap.servers is missing: the channel kafka needs the brokers of its topic",
             )
         if self.signal_data_collection is not None and self.signal_data_collection.count(".") != 1:
-            yield self._error("signal_data_collection", "give one table as schema.table")
+            yield self.error("signal_data_collection", "give one table as schema.table")
         if "sink" in self.notification_channels and not self.notification_topic:
             yield FieldError(
                 "notification.sink.topic.name",
@@ -574,19 +531,20 @@ class PostgresSourceConfig(Config):
             try:
                 compiled(pattern)
             except ValueError as exc:
-                yield self._error(attribute, f"{pattern!r} is no regular expression: {exc}")
+                yield self.error(attribute, f"{pattern!r} is no regular expression: {exc}")
 
     def _not_yet(self) -> Iterable[FieldError]:
         fields = type(self).model_fields
         for attribute, why in _NOT_YET.items():
             default = fields[attribute].get_default(call_default_factory=True)
             if getattr(self, attribute) != default:
-                yield self._error(attribute, f"{why} not supported yet: remove the setting")
+                yield self.error(attribute, f"{why} not supported yet: remove the setting")
         for attribute, choices in _NOT_YET_CHOICES.items():
             if getattr(self, attribute) in choices:
-                yield self._error(attribute, "this choice is not supported yet")
+                yield self.error(attribute, "this choice is not supported yet")
 
-    def _error(self, attribute: str, why: str) -> FieldError:
+    def error(self, attribute: str, why: str) -> FieldError:
+        """What is wrong with the value of a field."""
         name = type(self).model_fields[attribute].alias or attribute
         shown = type(self).definitions()[name].show(getattr(self, attribute))
         return FieldError(name, f"Invalid value {shown} for configuration {name}: {why}")

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from connect.api.java_regex import compile_java, java_replacement
-from connectors.postgres.config import PostgresSourceConfig
+from connectors.postgres.config import TOPIC_NAMING, PostgresSourceConfig
+from connectors.postgres.event_checks import REGEX_NAMING
 
 _TOPIC_LENGTH_MAX: Final = 249
-_STRATEGY_PACKAGE: Final = "io.debezium.schema."
 _ILLEGAL_IN_TOPIC: Final = re.compile(r"[^a-zA-Z0-9._-]")
 # The escape is an underscore, so an underscore is escaped as well.
 _ILLEGAL_IN_TOPIC_UNICODE: Final = re.compile(r"[^a-zA-Z0-9.-]")
@@ -28,11 +28,11 @@ class Names:
 
     def __init__(self, config: PostgresSourceConfig) -> None:
         self._prefix, self._delimiter = config.topic_prefix, config.topic_delimiter
-        self._strategy = config.topic_naming_strategy.removeprefix(_STRATEGY_PACKAGE)
+        self._escapes = config.topic_naming_strategy == TOPIC_NAMING[2]
         self._shared_topic: Rename = _same
         self._identifier: Rename = _same
         self._key_field: str | None = None
-        if self._strategy == "SchemaRegexTopicNamingStrategy":
+        if config.topic_naming_strategy == REGEX_NAMING:
             self._shared_topic = _router(config.topic_regex, config.topic_replacement)
             if config.topic_key_enforce_uniqueness:
                 self._key_field = config.topic_key_field_name
@@ -49,7 +49,7 @@ class Names:
     def topic(self, *parts: str) -> str:
         """`<topic.prefix>.<part>…`, with `_` for what a topic name cannot have."""
         name = self._delimiter.join((self._prefix, *parts))
-        if self._strategy == "SchemaUnicodeTopicNamingStrategy":
+        if self._escapes:
             legal = _ILLEGAL_IN_TOPIC_UNICODE.sub(lambda found: _unicode_escape(found[0]), name)
         else:
             legal = _ILLEGAL_IN_TOPIC.sub(lambda found: "_" * _utf16_units(found[0]), name)

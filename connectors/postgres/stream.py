@@ -312,7 +312,7 @@ class Stream:
                 message.prefix, message.content, source.block(SOURCE_TABLE, lsn), block, offset
             )
         )
-        if transaction is not None:
+        if self._maker.transaction is not None:
             self._numbered(batch)
 
     def _at(self, lsn: int, operation: str, batch: list[SourceRecord]) -> dict[str, Any]:
