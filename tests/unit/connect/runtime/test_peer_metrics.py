@@ -1,4 +1,4 @@
-"""Asking other workers what their tasks do: once for all of them, not too often, and without waiting for one."""
+"""Asking other workers what their tasks do: once each, not too often, and without waiting for one."""
 
 import asyncio
 from typing import Any
