@@ -1,6 +1,7 @@
 """`/connectors`: create, look at, change, start and stop connectors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -12,7 +13,14 @@ from connect.rest.bodies import ConfigPatch, ConnectorConfig, ConnectorOffsets, 
 from connect.rest.masking import Masking
 from connect.rest.parameters import JSON_ANSWER, JSON_BODY, Flag, Name, Service
 from connect.rest.responses import Json
-from connect.runtime.service import BadRequest, ConnectorInfo, NotFound, TargetState
+from connect.runtime.service import (
+    BadRequest,
+    ConnectorInfo,
+    ConnectorStatus,
+    ConnectService,
+    NotFound,
+    TargetState,
+)
 
 router = APIRouter(prefix="/connectors", tags=["connectors"], dependencies=[JSON_ANSWER])
 
@@ -41,6 +49,15 @@ def _created(request: Request, name: str, body: dict[str, Any]) -> Json:
     return Json(body, status_code=201, headers={"Location": location})
 
 
+async def _statuses(service: ConnectService, names: Sequence[str]) -> Mapping[str, ConnectorStatus]:
+    """Of those connectors that have one."""
+    found = []
+    for name in names:
+        with suppress(NotFound):
+            found.append(service.status(name))
+    return {status.name: status for status in await service.complete(found)}
+
+
 @router.get("")
 async def list_connectors(
     request: Request, service: Service, expand: Annotated[list[str] | None, Query()] = None
@@ -49,13 +66,16 @@ async def list_connectors(
     names = service.connectors()
     if expand is None:
         return Json(list(names))
+    statuses = await _statuses(service, names) if "status" in expand else {}
     answer: dict[str, dict[str, Any]] = {}
     for name in names:
+        if "status" in expand and name not in statuses:
+            continue  # it is going, or so new that it has none yet
         try:
             expanded: dict[str, Any] = {}
             for what in expand:
                 if what == "status":
-                    expanded[what] = views.status(service.status(name))
+                    expanded[what] = views.status(statuses[name])
                 elif what == "info":
                     expanded[what] = await _info(request, service.info(name))
         except NotFound:
@@ -109,7 +129,8 @@ async def patch_config(request: Request, service: Service, connector: Name, body
 
 @router.get("/{connector}/status")
 async def get_status(service: Service, connector: Name) -> Response:
-    return Json(views.status(service.status(connector)))
+    [status] = await service.complete([service.status(connector)])
+    return Json(views.status(status))
 
 
 @router.get("/{connector}/tasks")
@@ -129,9 +150,10 @@ async def get_tasks(request: Request, service: Service, connector: Name) -> Resp
 async def get_task_status(service: Service, connector: Name, task: int) -> Response:
     absent = f"No status found for task {connector}-{task}"
     try:
-        tasks = service.status(connector).tasks
+        [status] = await service.complete([service.status(connector)])
     except NotFound:
         raise NotFound(absent) from None
+    tasks = status.tasks
     if task not in tasks:
         raise NotFound(absent)
     return Json(views.task(task, tasks[task]))

@@ -7,6 +7,8 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from connect.rest.parameters import Service
+from connect.rest.responses import Json
+from connect.runtime.peer_metrics import TASKS_PATH
 from connect.runtime.service import Sample
 
 router = APIRouter(tags=["metrics"])
@@ -18,6 +20,12 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 @router.get("/metrics")
 async def metrics(service: Service) -> Response:
     return Response(exposition(service.metrics()), media_type=_CONTENT_TYPE)
+
+
+@router.get(TASKS_PATH)
+async def task_metrics(service: Service) -> Response:
+    """What the status shows of the tasks that run in this worker: connector → task → fields."""
+    return Json(service.task_metrics())
 
 
 def exposition(samples: Iterable[Sample]) -> str:

@@ -108,6 +108,14 @@ class MetricsRegistry:
             return None
         return {**known.told["shown"], "restarts": known.restarts}
 
+    def all_shown(self) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+        """The same of all tasks that run here: connector → task → fields."""
+        found: dict[str, dict[str, Mapping[str, float]]] = {}
+        for task in self._tasks:
+            if (shown := self.shown(task)) is not None:
+                found.setdefault(task.connector, {})[str(task.task)] = shown
+        return found
+
     def samples(
         self, statuses: Iterable[ConnectorStatus], classes: Mapping[str, str], worker_id: str
     ) -> Iterator[Sample]:

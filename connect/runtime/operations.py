@@ -17,6 +17,7 @@ from connect.runtime.config import WorkerConfig
 from connect.runtime.definitions import definition_from_json
 from connect.runtime.loggers import Loggers
 from connect.runtime.offset_format import merged
+from connect.runtime.peer_metrics import PeerMetrics
 from connect.runtime.peers import Interrupted, Peers, Unreachable
 from connect.runtime.plugin_hosts import PluginFailed, PluginHosts
 from connect.runtime.service import (
@@ -81,6 +82,7 @@ class Operations:
         self._catalog = catalog
         self._cluster = cluster
         self._peers = peers
+        self._peer_metrics = PeerMetrics(worker_id, self.ask_peer)
         self._locks: dict[str, asyncio.Lock] = {}
         self.loggers = Loggers()
 
@@ -148,6 +150,12 @@ class Operations:
         }
         statuses = [self.status(name) for name in connectors]
         return self._supervisor.metrics.samples(statuses, classes, self._worker_id)
+
+    def task_metrics(self) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+        return self._supervisor.metrics.all_shown()
+
+    async def complete(self, statuses: Sequence[ConnectorStatus]) -> Sequence[ConnectorStatus]:
+        return await self._peer_metrics.complete(statuses)
 
     def task_configs(self, name: str) -> Mapping[int, Mapping[str, str]]:
         self._config(name)

@@ -131,6 +131,7 @@ class SinkRunner:
         self._connector_paused = False
         self._revoked: set[TopicPartition] = set()  # while messages were on their way to the task
         self._subscribed: list[str] = []
+        self._next_log_ends_s = 0.0
         self._ended = False
         context.report = self._report_errant
 
@@ -153,15 +154,13 @@ class SinkRunner:
         progress = self._channel.progress
         now = time.monotonic()
         next_commit, next_put = now + self._settings.flush_interval_s, now + _IDLE_PUT_S
-        next_lookup, next_ends = now + _LOOKUP_S, now
+        next_lookup = now + _LOOKUP_S
         while not self._channel.stopping:
             self._follow_pause()
             progress.enter("consume")
             messages = self._consume()
             now = time.monotonic()
-            if now >= next_ends:
-                self._note_log_ends()
-                next_ends = now + _LOG_ENDS_S
+            self._note_log_ends()
             if messages:
                 self._take(messages)
                 self._channel.keep_pace()
@@ -223,6 +222,8 @@ class SinkRunner:
         for partition in ends:
             if partition not in self._positions:
                 self.meter.safe.setdefault(partition, _first_offset(messages, partition))
+                self._next_log_ends_s = 0.0
+        self._note_log_ends()  # the lag must be right above all while `put` does not return
         with self._originals.at_hand(messages):
             if not self._put(records):
                 return
@@ -358,6 +359,7 @@ class SinkRunner:
                 self._pause_assignment()
             if left <= 0 and not self._connector_paused:
                 break
+            self._note_log_ends()
             message: Any = self._consumer.poll(min(max(left, _POLL_S / 2), _POLL_S))
             if message is not None and message.error() is None:
                 # It was in the queue before the pause took effect: deliver it again later.
@@ -513,6 +515,10 @@ class SinkRunner:
     def _note_log_ends(self) -> None:
         """As of the last fetch, for the meter. The control thread must not ask: a consumer lets in one thread
         at a time, and the one that polls again and again leaves no room for another."""
+        now = time.monotonic()
+        if now < self._next_log_ends_s:
+            return
+        self._next_log_ends_s = now + _LOG_ENDS_S
         ends = {}
         for partition in self._context.assigned:
             try:

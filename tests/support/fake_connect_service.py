@@ -1,6 +1,6 @@
 """A `ConnectService` in memory, without tasks: enough to see what REST makes of requests and answers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -51,7 +51,7 @@ class FakeConnectService:
         self.restarts: list[tuple[str, bool, bool]] = []
         self.failed: dict[str, str] = {}
         self.samples: list[Sample] = []
-        self.task_metrics: dict[str, float] | None = None
+        self.task_metrics_shown: dict[str, float] | None = None
 
     def _config(self, name: str) -> dict[str, str]:
         if name not in self.configs:
@@ -80,13 +80,19 @@ class FakeConnectService:
         if name not in self.configs:
             raise NotFound(f"No status found for connector {name}")
         state = _STATES[self.states[name]]
-        task = InstanceStatus(state, "127.0.0.1:8083", "1.0", metrics=self.task_metrics)
+        task = InstanceStatus(state, "127.0.0.1:8083", "1.0", metrics=self.task_metrics_shown)
         if name in self.failed:
             task = InstanceStatus(State.FAILED, "127.0.0.1:8083", "1.0", self.failed[name])
         return ConnectorStatus(name, InstanceStatus(state, "127.0.0.1:8083", "1.0"), {0: task}, "source")
 
     def metrics(self) -> list[Sample]:
         return self.samples
+
+    def task_metrics(self) -> dict[str, dict[str, dict[str, float]]]:
+        return {name: {"0": self.task_metrics_shown} for name in self.configs if self.task_metrics_shown}
+
+    async def complete(self, statuses: Sequence[ConnectorStatus]) -> Sequence[ConnectorStatus]:
+        return statuses
 
     def task_configs(self, name: str) -> Mapping[int, Mapping[str, str]]:
         return {0: {**self._config(name), "task.class": "org.example.Task"}}

@@ -68,6 +68,21 @@ def test_tasks_are_spread_and_every_worker_tells_the_same(workers: list[Worker])
         )
 
 
+def test_a_status_has_the_metrics_of_tasks_in_all_workers(workers: list[Worker]) -> None:
+    def is_told_of_all(worker: Worker) -> bool:
+        found = worker.request("GET", "/connectors?expand=status").json()
+        tasks = [task for name in COUNTS for task in found[name]["status"]["tasks"]]
+        return all("records_per_second" in task.get("metrics", {}) for task in tasks)
+
+    for worker in workers:
+        eventually(lambda worker=worker: is_told_of_all(worker), f"{worker.url} does not know all")  # type: ignore[misc]
+        own = worker.request("GET", "/metrics/tasks").json()
+        assert sum(len(tasks) for tasks in own.values()) == 2  # each tells of its own alone
+        scraped = worker.request("GET", "/metrics").text
+        assert scraped.count("millstream_task_memory_bytes{") == 2
+        assert "kafka_connect_connect_worker_rebalance_metrics_rebalancing 0.0" in scraped
+
+
 def test_a_new_connector_stops_no_task(workers: list[Worker]) -> None:
     before = [tasks_of(worker) for worker in workers]
     config = {"connector.class": SOURCE, "topic": "more", "tasks": "3", "tasks.max": "3"}

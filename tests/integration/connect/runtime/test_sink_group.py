@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from support.workers import running, until, until_state, worker_settings
 
 from connect.herder.states import State, TargetState
+from connect.runtime.worker import Worker
 from connect.testing.millstream import Broker
 
 PARTITIONS, RECORDS = 4, 40
@@ -44,6 +45,12 @@ def calls(file: Path) -> Sequence[str]:
     return Path(f"{file}.calls").read_text().splitlines()
 
 
+def lag(worker: Worker, name: str) -> float:
+    """`KeyError` before the task has told."""
+    metrics = worker.status(name).tasks[0].metrics or {}
+    return metrics["lag"]
+
+
 def test_a_rebalance_while_put_is_tried_again_loses_nothing(
     broker: Broker, kafka_topic: str, tmp_path: Path
 ) -> None:
@@ -63,6 +70,7 @@ def test_a_rebalance_while_put_is_tried_again_loses_nothing(
         async with running(worker_settings(broker.bootstrap)) as worker:
             await worker.create(name, sink(kafka_topic, file, "put always retries"))
             await until(lambda: len(calls(file)) == 1, "all partitions")
+            await until(lambda: lag(worker, name) > 0, "the lag of a task whose put does not work")
             member.subscribe([kafka_topic])
 
             def joined() -> bool:

@@ -71,7 +71,8 @@ def test_a_status_shows_the_metrics_of_a_task_that_runs_after_connects_own_field
     app = create_app(service, RestSettings.parse({}))
     [task] = get(app, "/connectors/c/status").json()["tasks"]
     assert list(task) == ["id", "state", "worker_id", "version"]
-    service.task_metrics = {"records_per_second": 1.5, "lag": 3}
+    service.task_metrics_shown = {"records_per_second": 1.5, "lag": 3}
     [task] = get(app, "/connectors/c/status").json()["tasks"]
     assert list(task) == ["id", "state", "worker_id", "version", "metrics"]
     assert task["metrics"] == {"records_per_second": 1.5, "lag": 3}
+    assert get(app, "/metrics/tasks").json() == {"c": {"0": {"records_per_second": 1.5, "lag": 3}}}
