@@ -223,6 +223,18 @@ class Herder:
             if include_tasks and matches(self.task_status(task_id)):
                 self.restart_task(task_id)
 
+    def show_connector_again(self, name: str) -> None:
+        """Somebody wrote over its status."""
+        connector = self._connectors.get(name)
+        if connector is not None and connector.status is not None:
+            self._actions.append(ShowConnector(name, connector.status))
+
+    def show_task_again(self, task_id: TaskId) -> None:
+        """The same of a task, if it is this worker's."""
+        task = self._tasks.get(task_id)
+        if task is not None and task.status is not None and not task.fenced and task_id in self.claims:
+            self._actions.append(ShowTask(task_id, task.status))
+
     def restart_task(self, task_id: TaskId) -> None:
         """Of this worker; raises KeyError."""
         task = self._tasks[task_id]

@@ -3,6 +3,7 @@
 from connect.herder.herder import Herder, Part
 from connect.herder.states import TaskId
 from connect.runtime.cluster import Cluster, View
+from connect.runtime.stores import Shown
 
 
 class Alone(Cluster):
@@ -28,8 +29,8 @@ class Alone(Cluster):
     def on_tasks_changed(self, offset: int) -> None:
         """They are this worker's."""
 
-    def on_given_up(self, task: TaskId) -> None:
-        """Nobody else does."""
+    def on_foreign_status(self, name: str, task: TaskId | None, shown: Shown | None) -> None:
+        """There is nobody else."""
 
     def on_decided(self) -> None:
         """Nobody waits for what was given up."""

@@ -20,7 +20,7 @@ from connect.runtime.lease import Lease
 from connect.runtime.membership import Membership, OutOfSync
 from connect.runtime.membership_protocol import Assignment, Introduction
 from connect.runtime.metrics_rebalance import RebalanceMeter
-from connect.runtime.stores import ConfigStore, StatusStore
+from connect.runtime.stores import ConfigStore, Shown, StatusStore
 from connect.runtime.supervisor import Supervisor, now_ms
 
 _LOG = logging.getLogger(__name__)
@@ -103,10 +103,16 @@ class Cluster:
         self._changed_at = offset
         self._share_out_changes()
 
-    def on_given_up(self, task: TaskId) -> None:
-        """Some worker says that it runs this task no more."""
-        if self._herder.config.wants(task) and len(self.view.urls) > 1:
-            self._membership.expect_round()
+    def on_foreign_status(self, name: str, task: TaskId | None, shown: Shown | None) -> None:
+        """Another worker wrote a status. Of what is this worker's to show, it is old news that came late."""
+        if task is None:
+            self._herder.show_connector_again(name)
+        else:
+            self._herder.show_task_again(task)
+            given_up = shown is not None and shown.state is State.UNASSIGNED
+            if given_up and self._herder.config.wants(task) and len(self.view.urls) > 1:
+                self._membership.expect_round()
+        self._supervisor.wake()
 
     def on_decided(self) -> None:
         """What the herder decided was done; a task that was given up may have ended."""

@@ -135,6 +135,10 @@ class Shown:
     restarts: Restarts | None = None
 
 
+# Another worker wrote the status of a connector, or of its task, or deleted it.
+OnForeign = Callable[[str, TaskId | None, Shown | None], None]
+
+
 class StatusStore:
     """The status topic: what is known of connectors, tasks and their topics, for every worker to read.
 
@@ -148,7 +152,7 @@ class StatusStore:
         self._shown: dict[str, dict[str, Shown]] = {}  # connector → key → status
         self._own: dict[str, dict[str, Shown | None]] = {}  # the same, posted and not yet come back
         self.on_topics_reset: Callable[[str], None] = lambda name: None
-        self.on_given_up: Callable[[TaskId], None] = lambda task: None
+        self.on_foreign: OnForeign = lambda name, task, shown: None
         self.map = make_map(self._take)
 
     def topics(self, name: str) -> Sequence[str]:
@@ -244,18 +248,18 @@ class StatusStore:
             elif self._topics.get(name, {}).pop(topic, None) is not None:
                 self.on_topics_reset(name)
         elif key.startswith(_STATUS_CONNECTOR):
-            self._take_status(key.removeprefix(_STATUS_CONNECTOR), key, value)
+            name = key.removeprefix(_STATUS_CONNECTOR)
+            self._take_status(name, None, key, value)
         elif key.startswith(_STATUS_TASK):
             name, _, number = key.removeprefix(_STATUS_TASK).rpartition("-")
             if number.isdecimal():
-                self._take_status(name, key, value)
-                if value is not None and value["state"] == State.UNASSIGNED:
-                    self.on_given_up(TaskId(name, int(number)))
+                self._take_status(name, TaskId(name, int(number)), key, value)
 
-    def _take_status(self, name: str, key: str, value: Any) -> None:
+    def _take_status(self, name: str, task: TaskId | None, key: str, value: Any) -> None:
         shown = None if value is None else _shown(value)
         own = self._own.get(name, {})
-        if key in own and own[key] == shown:
+        is_echo = key in own and own[key] == shown
+        if is_echo:
             del own[key]
             if not own:
                 del self._own[name]
@@ -263,6 +267,8 @@ class StatusStore:
             self._shown.setdefault(name, {})[key] = shown
         elif self._shown.get(name, {}).pop(key, None) is not None and not self._shown[name]:
             del self._shown[name]
+        if not is_echo and (shown is None or shown.worker_id != self._worker_id):
+            self.on_foreign(name, task, shown)
 
 
 _WRITTEN_WITH_CARE: Final = frozenset({State.UNASSIGNED, State.FAILED})

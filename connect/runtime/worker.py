@@ -58,7 +58,7 @@ class Worker(Operations):
         )  # fmt: skip
         cluster = backing.make_group(worker_id, url, herder, configs, statuses, supervisor)
         supervisor.guard = cluster
-        statuses.on_given_up = cluster.on_given_up
+        statuses.on_foreign = cluster.on_foreign_status
         statuses.on_topics_reset = supervisor.forget_topics
         super().__init__(
             worker,

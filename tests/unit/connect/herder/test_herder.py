@@ -20,7 +20,7 @@ from connect.herder.actions import (
     WriteTaskConfigs,
 )
 from connect.herder.backoff import RestartPolicy
-from connect.herder.herder import ALONE, Herder
+from connect.herder.herder import ALONE, NO_PART, Herder, Part
 from connect.herder.states import State, TaskId
 
 CONFIG = {"connector.class": "C"}
@@ -394,3 +394,64 @@ def test_a_paused_connector_reloads_when_it_goes_on() -> None:
     assert bench.herder.next_wakeup_ms() is None
     assert bench.decide() == []
     assert AskRestart("a") in bench.target("STARTED")
+
+
+def test_a_worker_runs_what_it_was_assigned_and_gives_up_what_it_was_not() -> None:
+    bench = Bench()
+    bench.running([{"t": "0"}, {"t": "1"}])
+    other = TaskId("a", 1)
+    bench.herder.on_part(Part(leads=False, tasks=frozenset({TASK})))
+    assert bench.decide() == [StopTask(other)]
+    assert (bench.herder.claims, bench.herder.ending) == ({TASK}, {other})
+    bench.herder.on_task_exited(other, None, bench.now)
+    assert bench.decide() == [ShowTask(other, Status(State.UNASSIGNED))]
+    assert bench.herder.ending == frozenset()
+
+
+def test_what_was_not_claimed_is_not_started_before_the_round_is_over() -> None:
+    bench = Bench()
+    bench.running()
+    assert bench.herder.introduce() == ({TASK}, frozenset())
+    bench.write([{"t": "0"}, {"t": "1"}])
+    assert bench.decide() == []
+    bench.herder.on_part(ALONE)
+    assert bench.decide() == [StartTask(TaskId("a", 1), {"t": "1"}, paused=False)]
+
+
+def test_a_fenced_worker_kills_its_tasks_and_says_nothing_of_them() -> None:
+    bench = Bench()
+    bench.running()
+    bench.herder.on_fenced()
+    assert bench.decide() == [KillTask(TASK)]
+    bench.herder.on_task_exited(TASK, "killed", bench.now)
+    assert bench.decide() == []
+    assert bench.herder.next_wakeup_ms() is None
+    bench.herder.on_part(ALONE)
+    assert StartTask(TASK, {"t": "0"}, paused=False) in bench.decide()
+
+
+def test_only_the_leader_makes_task_configs() -> None:
+    bench = Bench()
+    bench.herder.on_part(NO_PART)
+    assert bench.deploy() == []
+    bench.herder.on_part(Part(leads=True, tasks=frozenset()))
+    assert [type(action) for action in bench.decide()] == [MakeTaskConfigs]
+
+
+def test_a_connector_is_gone_when_its_tasks_are_gone_everywhere() -> None:
+    bench = Bench()
+    bench.herder.on_config_record("connector-a", {"properties": CONFIG})
+    bench.herder.on_part(Part(leads=True, tasks=frozenset(), elsewhere=frozenset({TASK})))
+    bench.decide()
+    bench.herder.on_config_record("connector-a", None)
+    assert bench.decide() == []
+    bench.herder.on_part(Part(leads=True, tasks=frozenset()))
+    assert bench.decide() == [ShowConnector("a", None)]
+
+
+def test_late_news_of_another_worker_is_corrected_by_whoever_runs_the_task() -> None:
+    bench = Bench()
+    bench.running()
+    bench.herder.show_task_again(TASK)
+    bench.herder.show_task_again(TaskId("a", 7))
+    assert bench.decide() == [ShowTask(TASK, Status(State.RUNNING))]
