@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-ENTRIES = 17
+ENTRIES = 18
 NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
 
