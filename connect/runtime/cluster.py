@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from connect.api import ConnectError
 from connect.herder.actions import Status
 from connect.herder.assignment import Assignor, Member, Plan
 from connect.herder.herder import Herder, Part
 from connect.herder.states import State, TaskId
 from connect.runtime.config import WorkerConfig
+from connect.runtime.leader_producer import LeaderProducer
 from connect.runtime.lease import Lease
 from connect.runtime.membership import Membership, OutOfSync
 from connect.runtime.membership_protocol import Assignment, Introduction
@@ -62,6 +64,8 @@ class Cluster:
         self._supervisor = supervisor
         self._assignor = Assignor(worker.rebalance_delay_ms)
         self._membership = Membership(worker, client, self, lease)
+        if configs.leader is not None:
+            configs.leader.on_fenced = self._membership.rejoin
         self._elsewhere: frozenset[TaskId] = frozenset()  # what others run or will run, by this one's plan
         self._owners: Mapping[TaskId, str] = {}  # worker ids, by this one's plan
         self._look_again: asyncio.TimerHandle | None = None
@@ -158,6 +162,11 @@ class Cluster:
         self._statuses.generation_id = generation_id
         former, self.view = self.view, View(assignment.leader_id, leads, assignment.urls)
         self._covers = None if assignment.tasks is None else assignment.configs
+        if (writer := self._configs.leader) is not None:
+            if not leads:
+                writer.release()
+            elif not writer.leads:
+                await self._claim(writer)
         self._herder.on_part(Part(leads, assignment.tasks, self._elsewhere if leads else frozenset()))
         if former != self.view:
             _LOG.info(
@@ -174,6 +183,8 @@ class Cluster:
     def fence(self) -> None:
         self.view = View()
         self._covers = None
+        if self._configs.leader is not None:
+            self._configs.leader.release()
         self._herder.on_fenced()
         self._statuses.withdraw()
         self._supervisor.wake()
@@ -185,6 +196,16 @@ class Cluster:
         self._supervisor.extend_lease()
 
     # The leader
+
+    async def _claim(self, writer: LeaderProducer) -> None:
+        """What a former leader had begun to write is decided now, and must be known."""
+        await writer.claim()
+        try:
+            async with asyncio.timeout(self._worker.worker_sync_timeout_ms / 1000):
+                await self._configs.map.barrier()
+        except (ConnectError, TimeoutError) as exc:
+            writer.release()
+            raise OutOfSync(f"topic {self._worker.config_topic} could not be read to its end: {exc}") from exc
 
     def _is_self(self, member: Introduction) -> bool:
         return member.worker_id == self._worker_id

@@ -18,6 +18,7 @@ from connect.api import ConnectError
 
 _LOG = logging.getLogger(__name__)
 _POLL_MS = 1_000
+_MARKERS_S = 0.02
 _RETRY_S = 1.0
 _STOP_S = 1.0
 
@@ -71,11 +72,17 @@ class TopicMap:
         self._jobs: list[asyncio.Task[None]] = []
         self.failure: Exception | None = None
 
-    async def start(self, producer: aiokafka.AIOKafkaProducer, probe: aiokafka.AIOKafkaConsumer) -> None:
-        """Read the topic to its present end and follow it from there.
+    async def start(
+        self,
+        producer: aiokafka.AIOKafkaProducer,
+        probe: aiokafka.AIOKafkaConsumer,
+        committed: aiokafka.AIOKafkaConsumer,
+    ) -> None:
+        """Read the topic up to the transactions that are open now, and follow it from there.
 
-        Both clients belong to the caller. `probe` is asked for the ends of topics only: on the connection of
-        a consumer that reads, that question would wait behind the long poll.
+        The clients belong to the caller. `probe` and `committed` (which is read_committed, and not needed any
+        longer afterwards) are asked for the ends of topics only: on the connection of a consumer that reads,
+        that question would wait behind the long poll.
         """
         self._producer, self._probe = producer, probe
         # The offsets topic of a worker with exactly-once sources holds transactions.
@@ -93,7 +100,7 @@ class TopicMap:
         for partition in partitions:
             self._positions[partition] = await consumer.position(partition)
         self._jobs = [asyncio.create_task(self._follow()), asyncio.create_task(self._post_all())]
-        await self.barrier()
+        await self._reach(await committed.end_offsets(partitions))
 
     async def stop(self) -> None:
         """Write what was posted, if Kafka takes it in a moment, and end."""
@@ -106,12 +113,17 @@ class TopicMap:
         await asyncio.gather(*self._jobs, return_exceptions=True)
         if self._consumer is not None:
             await self._consumer.stop()
-        self._fail_waiting(ConnectError("the worker is stopping"))
+        self.failure = ConnectError("the worker is stopping")
+        self._fail_waiting(self.failure)
 
     async def barrier(self) -> None:
-        """Wait until everything that is in the topic now has been read."""
+        """Wait until everything that is in the topic now has been read: also for transactions to end.
+        Raises `ConnectError`."""
         assert self._probe is not None, "start first"
-        ends = await self._probe.end_offsets(list(self._positions))
+        try:
+            ends = await self._probe.end_offsets(list(self._positions))
+        except KafkaError as exc:
+            raise ConnectError(f"the end of topic {self.topic} could not be asked for: {exc}") from exc
         await self._reach(ends)
 
     @property
@@ -175,13 +187,29 @@ class TopicMap:
             self._all_posted.set()
 
     async def _reach(self, ends: Mapping[aiokafka.TopicPartition, int]) -> None:
-        if self.failure is not None:
-            raise self.failure
         waiting = dict(ends)
-        if not self._is_reached(waiting):
+        while True:
+            if self.failure is not None:
+                raise self.failure
+            await self._pass_markers()
+            if self._is_reached(waiting):
+                return
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((waiting, done))
-            await done
+            entry = (waiting, done)
+            self._waiting.append(entry)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_MARKERS_S):
+                    await done
+                    return
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+
+    async def _pass_markers(self) -> None:
+        """What is behind the last record, such as the marker of a transaction, is no record: only the
+        consumer's position tells that it has been read."""
+        assert self._consumer is not None, "start first"
+        for partition in self._positions:
+            self._positions[partition] = await self._consumer.position(partition)
 
     def _is_reached(self, ends: Mapping[aiokafka.TopicPartition, int]) -> bool:
         return all(self._positions[partition] >= end for partition, end in ends.items())
@@ -199,15 +227,11 @@ class TopicMap:
 
     async def _read(self) -> None:
         assert self._consumer is not None, "start first"
-        batches = await self._consumer.getmany(timeout_ms=100 if self._waiting else _POLL_MS)
+        batches = await self._consumer.getmany(timeout_ms=_POLL_MS)
         for partition, records in batches.items():
             for record in records:
                 self._take(record)
                 self._positions[partition] = record.offset + 1
-        if not batches and self._waiting:
-            # What is behind the last record, such as the marker of a transaction, moves the position only.
-            for partition in self._positions:
-                self._positions[partition] = await self._consumer.position(partition)
         reached = [waiting for waiting in self._waiting if self._is_reached(waiting[0])]
         for waiting in reached:
             self._waiting.remove(waiting)
