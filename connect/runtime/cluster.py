@@ -227,7 +227,8 @@ class Cluster:
         running_here = set(self._herder.processes)
         for task, shown in self._statuses.tasks.items():
             if config.wants(task):
-                if shown.worker_id not in self.view.urls and shown.state is not State.UNASSIGNED:
+                lost = shown.worker_id not in self.view.urls and shown.state is not State.UNASSIGNED
+                if lost and task not in self._owners:  # whom it was given to tells what becomes of it
                     self._statuses.show_task(task, Status(State.UNASSIGNED), shown.version)
             elif task not in running_here and task not in self._elsewhere:
                 self._statuses.show_task(task, None, None)
