@@ -173,6 +173,11 @@ class ReplicationConnection:
         self._connection = psycopg.connect(info, autocommit=True)
         self._pgconn = self._connection.pgconn
 
+    @property
+    def server_version(self) -> int:
+        """180006 is 18.6."""
+        return self._connection.info.server_version
+
     def execute(self, sql: str, turn_s: float) -> Generator[tuple[()], None, list[list[str | None]]]:
         """Run a command; the rows of its answer as text. Yields every `turn_s` while the server is at
         it."""

@@ -17,6 +17,7 @@ from connectors.postgres.offsets import Lsn, Position, parse_lsn, show_lsn
 _CURRENT: Final = """
 SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text
 """
+FAILOVER_SINCE: Final = 170000
 _TURN_S: Final = 0.5
 _DROP_TIMEOUT_S: Final = 5.0
 _DROP_RETRY_S: Final = 0.02
@@ -114,6 +115,8 @@ def create_slot(
     The server waits for the end of all transactions that are open, which may take long: this yields an
     empty tuple every now and then.
     """
+    if config.slot_failover and replication.server_version < FAILOVER_SINCE:
+        raise ConnectError("slot.failover=true needs PostgreSQL 17: remove the setting")
     failover = " (SNAPSHOT 'export', FAILOVER true)" if config.slot_failover else " EXPORT_SNAPSHOT"
     log.info("the slot is made as soon as all open transactions have ended", slot=config.slot_name)
     try:
@@ -134,11 +137,6 @@ def create_slot(
         raise ConnectError(
             f"cannot create the replication slot {config.slot_name}: {str(exc).strip()}; the user needs "
             f"ALTER ROLE {quote_name(config.user)} REPLICATION;"
-        ) from exc
-    except errors.SyntaxError as exc:  # FAILOVER is unknown to it
-        raise ConnectError(
-            f"cannot create the replication slot {config.slot_name}: {str(exc).strip()}; slot.failover=true "
-            "needs PostgreSQL 17"
         ) from exc
     _, lsn, snapshot_name, _ = rows[0]
     if lsn is None or snapshot_name is None:

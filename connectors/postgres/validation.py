@@ -14,11 +14,10 @@ from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.connection import connect, quote_name
 from connectors.postgres.filters import Filters, unmatched
 from connectors.postgres.identity import identity_rules
-from connectors.postgres.slots import find_slot
+from connectors.postgres.slots import FAILOVER_SINCE, find_slot
 
 _QUERY_S: Final = 5
 _OLDEST: Final = 140000
-_FAILOVER_SINCE: Final = 170000
 _ORIGIN_SINCE: Final = 160000
 
 # On Amazon RDS nobody has the attribute; there a role gives the right.
@@ -131,7 +130,7 @@ class _Checks:
         shown = f"the server is PostgreSQL {version // 10000}"
         if version < _OLDEST:
             yield FieldError("database.hostname", f"{shown}; 14 and later can be captured")
-        if self._config.slot_failover and version < _FAILOVER_SINCE:
+        if self._config.slot_failover and version < FAILOVER_SINCE:
             yield FieldError("slot.failover", f"{shown}, failover slots need 17: remove slot.failover")
         if self._config.stream_params() and version < _ORIGIN_SINCE:
             yield FieldError("slot.stream.params", f"{shown}, the option origin needs 16: remove it")

@@ -17,7 +17,7 @@ from connect.testing.millstream import Broker, Worker
 from connect.testing.postgres import PostgresServer
 from connect.testing.topics import Topics
 
-ROWS = 30_000
+ROWS = 10_000
 JAVA = {
     "offset.flush.interval.ms": "200", "session.timeout.ms": "6000", "heartbeat.interval.ms": "1000",
     "scheduled.rebalance.max.delay.ms": "0",
@@ -63,7 +63,7 @@ def test_each_goes_on_where_the_other_was_killed(tmp_path: Path, postgres: Postg
         java = JavaConnect(tmp_path / "java", broker.bootstrap, JAVA)
         try:
             assert java.request("PUT", "/connectors/dz/config", config).status_code == 201
-            eventually(lambda: wrote(1000), "Java is in its snapshot")
+            eventually(lambda: wrote(500), "Java is in its snapshot")
             java.kill()
             settings = dict(line.split("=", 1) for line in java.properties.read_text().splitlines())
             settings = {k: v for k, v in settings.items() if k not in ("listeners", "bootstrap.servers")}
@@ -72,13 +72,13 @@ def test_each_goes_on_where_the_other_was_killed(tmp_path: Path, postgres: Postg
                 eventually(lambda: '"snapshot_completed":true' in stored(worker), "ours has finished it")
                 before = end_of(broker.bootstrap, topic)
                 transaction(1)
-                eventually(lambda: wrote(before + 1000), "ours is in the middle of a transaction")
+                eventually(lambda: wrote(before + 500), "ours is in the middle of a transaction")
                 worker.kill()
                 java.start()
                 eventually(lambda: len(ids(broker, topic)) >= 2 * ROWS, "Java wrote the rest")
                 before = end_of(broker.bootstrap, topic)
                 transaction(2)
-                eventually(lambda: wrote(before + 1000), "Java is in the middle of a transaction")
+                eventually(lambda: wrote(before + 500), "Java is in the middle of a transaction")
                 java.kill()
                 worker.start()
                 eventually(lambda: len(ids(broker, topic)) >= 3 * ROWS, "ours wrote the rest")
@@ -93,5 +93,5 @@ def stored(worker: Worker) -> str:
 
 def ids(broker: Broker, topic: str) -> list[int]:
     """What came, each once, in the order in which it came first."""
-    records = Topics(broker.bootstrap).read(topic, end_of(broker.bootstrap, topic))
+    records = Topics(broker.bootstrap).read(topic, end_of(broker.bootstrap, topic), seconds=60)
     return list(dict.fromkeys(json.loads(record.key or b"")["payload"]["id"] for record in records))
