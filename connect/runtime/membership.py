@@ -108,7 +108,10 @@ class Membership:
 
     async def start(self) -> None:
         """Until the first round is over. Raises `ConnectError` for a group that this worker cannot be in."""
-        self._client = await self._connect(self._worker.rebalance_timeout_ms + 5_000)
+        try:
+            self._client = await self._connect(self._worker.rebalance_timeout_ms + 5_000)
+        except KafkaError as exc:
+            raise ConnectError(f"group {self._group} cannot be joined: {exc}") from exc
         await self._evict_predecessor()
         self._joined = asyncio.get_running_loop().create_future()
         self._jobs = [asyncio.create_task(self._run()), asyncio.create_task(self._beat())]
