@@ -75,6 +75,7 @@ class TaskProcess:
         self._pid: int | None = None
         self._stacks: StackOffer | None = None
         self._warned = False
+        self._is_late = False
         self._jobs: set[asyncio.Task[None]] = set()
 
     async def run(self, order: Callable[[], Awaitable[Mapping[str, Any]]]) -> str | None:
@@ -134,7 +135,8 @@ class TaskProcess:
         """End it; if it was told to stop, and did not in its time, say where it was."""
         if self._child is None:  # `run` waits for its order: there shall be no process
             self._stop_told = True
-        elif self._stop_told:
+        elif self._stop_told and not self._is_late:
+            self._is_late = True
             self._spawn(self._kill_late())
         else:
             self._kill_now()
