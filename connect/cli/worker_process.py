@@ -14,6 +14,8 @@ from pathlib import Path
 
 if __name__ == "__main__":
     gc.disable()  # while importing: all of it stays
+    # structlog imports it if it is installed, for colours that nobody sees here: 4 MB.
+    sys.modules["rich"] = None  # type: ignore[assignment]  # None: not importable
 
 import structlog
 import uvicorn

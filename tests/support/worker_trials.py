@@ -27,6 +27,7 @@ from .trials import Wrong
 _TICK_S: Final = 0.05
 _LOOK_S: Final = 0.5
 _SETTLE_S: Final = 120
+_NOTICE_S: Final = 1
 _END_S: Final = 10  # for what a dead worker leaves behind
 _TASK_TITLE: Final = "millstream task "
 _STRINGS: Final = "org.apache.kafka.connect.storage.StringConverter"
@@ -257,8 +258,7 @@ class WorkerTrial:
         for member in self._members:
             for name, pid in member.tasks().items():
                 other = running.setdefault(name, pid)
-                # Once more: one of them may have ended between the two looks.
-                if other != pid and is_running(other) and is_running(pid):
+                if other != pid and _both_go_on(other, pid):
                     raise Wrong(f"task {name} runs as process {other} and as process {pid}")
         self._look_for_violations()
 
@@ -387,6 +387,17 @@ def read_all(bootstrap: str, topic: str) -> list[Message]:
         return found
     finally:
         consumer.close()
+
+
+def _both_go_on(one: int, other: int) -> bool:
+    """Whether two processes run, and not only for the moment that one needs to see that it was stopped for
+    too long, and to end."""
+    deadline = time.monotonic() + _NOTICE_S
+    while time.monotonic() < deadline:
+        if not (is_running(one) and is_running(other)):
+            return False
+        time.sleep(_TICK_S)
+    return True
 
 
 def _signal(pid: int, what: signal.Signals) -> None:
