@@ -71,13 +71,14 @@ def _warm_up() -> None:
     from connect.runtime.config import WorkerConfig
     from connect.runtime.connector_config import SinkConnectorConfig, SourceConnectorConfig
     from connect.runtime.plugins import PluginKind, Plugins
+    from connect.runtime.task_config import TaskConfig
 
     plugins = Plugins.discover()
     for kind in set(PluginKind) - {PluginKind.CONNECTOR}:
         for entry in plugins.all(kind):
             if entry.module.startswith("connect."):
                 entry.load()
-    for config_class in (WorkerConfig, SourceConnectorConfig, SinkConnectorConfig):
+    for config_class in (WorkerConfig, SourceConnectorConfig, SinkConnectorConfig, TaskConfig):
         config_class.examine({})
     gc.collect()
     gc.freeze()
