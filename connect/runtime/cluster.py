@@ -66,7 +66,6 @@ class Cluster:
         self._membership = Membership(worker, client, self, lease)
         if configs.leader is not None:
             configs.leader.on_fenced = self._membership.rejoin
-        self._given: frozenset[TaskId] = frozenset()  # to whichever worker, by this one's plan
         self._elsewhere: frozenset[TaskId] = frozenset()  # what others run or will run, by this one's plan
         self._owners: Mapping[TaskId, str] = {}  # worker ids, by this one's plan
         self._look_again: asyncio.TimerHandle | None = None
@@ -145,7 +144,6 @@ class Cluster:
         claims = [Member(id_, each.claims, each.ending) for id_, each in members.items()]
         plan = self._assignor.plan(claims, wanted, now_ms())
         self._look_again_at(plan)
-        self._given = frozenset().union(*plan.tasks.values())
         self._elsewhere = frozenset().union(
             *(each.may_run | plan.tasks[id_] for id_, each in members.items() if not self._is_self(each))
         )
@@ -230,7 +228,7 @@ class Cluster:
         for task, shown in self._statuses.tasks.items():
             if config.wants(task):
                 lost = shown.worker_id not in self.view.urls and shown.state is not State.UNASSIGNED
-                if lost and task not in self._given:  # whom it was given to tells what becomes of it
+                if lost and task not in self._owners:  # whom it was given to tells what becomes of it
                     self._statuses.show_task(task, Status(State.UNASSIGNED), shown.version)
             elif task not in running_here and task not in self._elsewhere:
                 self._statuses.show_task(task, None, None)

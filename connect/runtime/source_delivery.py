@@ -131,6 +131,7 @@ class _Offsets:
         if self._settings.copied:
             self._to_copy |= noted
         self._channel.progress.enter("commit")
+        self._channel.check_lease()  # another process may have the source by now
         try:
             self._commit(list(noted.values()))
         except ConnectError as exc:  # the offsets are safe; the source hears of later ones
