@@ -38,13 +38,19 @@ def main(control: socket.socket) -> int:
             return 1
         data += more
     request = json.loads(data)
-    control.sendall(json.dumps(asdict(offer_stacks())).encode() + b"\n")
     try:
-        answer = {"ok": _OPERATIONS[request["op"]](request)}
-    except Exception as exc:  # noqa: BLE001 - a plugin may raise anything; it becomes the answer
-        answer = {"error": str(exc), "kind": type(exc).__name__, "trace": trace_of(exc)}
-    control.sendall(json.dumps(answer).encode() + b"\n")
+        control.sendall(json.dumps(asdict(offer_stacks())).encode() + b"\n")
+        control.sendall(json.dumps(_answer(request)).encode() + b"\n")
+    except BrokenPipeError:  # nobody waits any more: the worker has ended
+        return 1
     return 0
+
+
+def _answer(request: Request) -> Answer:
+    try:
+        return {"ok": _OPERATIONS[request["op"]](request)}
+    except Exception as exc:  # noqa: BLE001 - a plugin may raise anything; it becomes the answer
+        return {"error": str(exc), "kind": type(exc).__name__, "trace": trace_of(exc)}
 
 
 def _describe(request: Request) -> Answer:
