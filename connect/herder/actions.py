@@ -45,6 +45,19 @@ class WriteTaskConfigs:
 
 
 @dataclass(frozen=True, slots=True)
+class FenceTasks:
+    """Before a new set of exactly-once tasks starts (KIP-618): see to it that the producers of the first
+    `former` tasks write no more; then write to the config topic that there are `tasks` now. The answer is
+    `on_fencing_failed`, if that fails."""
+
+    name: str
+    config: Mapping[str, str | None]
+    former: int
+    tasks: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class StartTask:
     task: TaskId
     config: Mapping[str, str | None]
@@ -101,6 +114,7 @@ class ShowTask:
 Action = (
     MakeTaskConfigs
     | WriteTaskConfigs
+    | FenceTasks
     | StartTask
     | PauseTask
     | ResumeTask

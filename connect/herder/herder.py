@@ -14,6 +14,7 @@ from typing import Any, Final
 from connect.herder.actions import (
     Action,
     AskRestart,
+    FenceTasks,
     KillTask,
     MakeTaskConfigs,
     PauseTask,
@@ -34,6 +35,7 @@ from connect.herder.config_state import (
     Properties,
     RestartRequested,
     TargetChanged,
+    TasksFenced,
 )
 from connect.herder.states import State, TargetState, TaskId
 
@@ -81,6 +83,7 @@ class _Task:
     id: TaskId
     phase: Phase = Phase.WAITING
     config: Mapping[str, str | None] | None = None  # of the process, or of the one before
+    generation: int = 0  # of the task configs that it was started with
     told_to_pause: bool = False
     restart_requested: bool = False
     failures: int = 0
@@ -103,15 +106,24 @@ class _Connector:
     failures: int = 0
     retry_at_ms: int | None = None
     reload_at_ms: int | None = None  # when a value of a config provider runs out
+    fencing: int | None = None  # the generation of task configs that is being fenced
+    fencing_failures: int = 0
+    fence_at_ms: int | None = None  # when fencing is tried again
     status: Status | None = None
 
 
 class Herder:
     """The decisions for one worker, which has no part in its cluster at first. `policy_of` reads the restart
-    policy from a connector's config."""
+    policy from a connector's config; `is_exactly_once` says whether its tasks write in transactions."""
 
-    def __init__(self, policy_of: Callable[[Properties], RestartPolicy], stop_timeout_ms: int) -> None:
+    def __init__(
+        self,
+        policy_of: Callable[[Properties], RestartPolicy],
+        stop_timeout_ms: int,
+        is_exactly_once: Callable[[Properties], bool] = lambda config: False,
+    ) -> None:
         self.config = ConfigState()
+        self._is_exactly_once = is_exactly_once
         self._policy_of = policy_of
         self._stop_timeout_ms = stop_timeout_ms
         self._connectors: dict[str, _Connector] = {}
@@ -158,9 +170,15 @@ class Herder:
         return bool(self.tasks_of(name)) or any(task.connector == name for task in self._part.elsewhere)
 
     def wants(self, task_id: TaskId) -> bool:
-        """Whether this worker is to run it, as it is."""
+        """Whether this worker is to run it as it runs now."""
         task = self._tasks.get(task_id)
-        return task is not None and dict(self._desired()).get(task_id) == task.config
+        if task is None or task.fenced or task.phase not in _WITH_PROCESS:
+            return False
+        return not self._is_outdated(task, dict(self._desired()).get(task_id))
+
+    def wants_fencing(self, name: str, generation: int) -> bool:
+        """Whether what was fenced for this generation of task configs should still be noted."""
+        return self.leads and self.config.generations.get(name) == generation and self._must_fence(name)
 
     # Events
 
@@ -198,6 +216,8 @@ class Herder:
             now = self.config.target(change.name)
             if now is TargetState.STARTED and former.get(change.name, now) is not now:
                 self._renew(change.name)
+        elif isinstance(change, TasksFenced):
+            self._on_fenced_tasks(change.name)
         elif isinstance(change, RestartRequested):
             self.restart_connector(change.name, change.include_tasks, change.only_failed)
         elif isinstance(change, ConnectorRemoved) and self.leads:
@@ -289,6 +309,19 @@ class Herder:
         restarts = Restarts(connector.failures, policy.attempts_max, connector.retry_at_ms)
         self._show_connector(name, connector, Status(State.FAILED, f"{trace}\n{note}", restarts))
 
+    def on_fencing_failed(self, name: str, generation: int, trace: str, now_ms: int) -> None:
+        """The producers of a connector's former tasks could not be fenced, or it could not be noted."""
+        connector = self._connectors.get(name)
+        if connector is None or connector.fencing != generation:
+            return
+        connector.fencing_failures += 1
+        policy = self._policy_of(self.config.connectors.get(name, {}))
+        delay_ms = policy.delay_ms(connector.fencing_failures)
+        if delay_ms is not None:
+            connector.fencing, connector.fence_at_ms = None, now_ms + delay_ms
+        note = _restart_note("connector", connector.fencing_failures, policy, delay_ms)
+        self._show_connector(name, connector, Status(State.FAILED, f"{trace}\n{note}"))
+
     def on_task_running(self, task_id: TaskId, now_ms: int) -> None:
         task = self._tasks.get(task_id)
         if task is not None and task.phase in (Phase.STARTING, Phase.PAUSED):
@@ -361,6 +394,7 @@ class Herder:
         times += [task.restart_at_ms for task in self._tasks.values() if task.phase is Phase.FAILED]
         times += [task.healthy_at_ms for task in self._tasks.values() if task.failures]
         times += [c.retry_at_ms for c in self._connectors.values() if c.made_revision != c.revision]
+        times += [c.fence_at_ms for c in self._connectors.values()]
         times += [c.reload_at_ms for name, c in self._connectors.items() if self._may_reload(name)]
         return min((time for time in times if time is not None), default=None)
 
@@ -398,6 +432,7 @@ class Herder:
                 del self._connectors[name]
                 self._actions.append(ShowConnector(name, None))
             return
+        self._decide_fencing(name, connector, now_ms)
         target = self.config.target(name)
         if target is not TargetState.STARTED:
             state = State.STOPPED if target is TargetState.STOPPED else State.PAUSED
@@ -412,8 +447,40 @@ class Herder:
             connector.retry_at_ms = None
             self._actions.append(MakeTaskConfigs(name, self.config.connectors[name], connector.revision))
 
+    def _decide_fencing(self, name: str, connector: _Connector, now_ms: int) -> None:
+        generation, tasks = self.config.generations.get(name, 0), self.config.task_count(name)
+        if not tasks or not self._must_fence(name) or connector.fencing == generation:
+            return
+        if any(task.connector == name for task in self.processes):
+            return  # they are being stopped, and need not be cut off
+        if connector.fence_at_ms is None or now_ms >= connector.fence_at_ms:
+            connector.fencing, connector.fence_at_ms = generation, None
+            former = self.config.fenced_tasks.get(name, 0)
+            if former == tasks == 1:
+                former = 0  # the one that starts fences the one before by itself
+            self._actions.append(FenceTasks(name, self.config.connectors[name], former, tasks, generation))
+
+    def _must_fence(self, name: str) -> bool:
+        return name in self.config.to_fence and self._is_exactly_once(self.config.connectors.get(name, {}))
+
+    def _on_fenced_tasks(self, name: str) -> None:
+        connector = self._connectors.get(name)
+        if connector is None or connector.fencing is None:
+            return
+        if connector.fencing_failures and connector.made_revision == connector.revision:
+            self._show_connector(name, connector, Status(State.RUNNING))
+        connector.fencing, connector.fencing_failures, connector.fence_at_ms = None, 0, None
+
+    def _is_outdated(self, task: _Task, want: Mapping[str, str | None] | None) -> bool:
+        """Whether its process is not what is wanted. A new set of exactly-once tasks replaces all of the
+        former set, which is fenced."""
+        if want != task.config:
+            return True
+        name = task.id.connector
+        return task.generation != self.config.generations.get(name, 0) and self._is_exactly_once(want or {})
+
     def _decide_task(self, task: _Task, want: Mapping[str, str | None] | None, now_ms: int) -> None:
-        changed = want != task.config or task.restart_requested
+        changed = self._is_outdated(task, want) or task.restart_requested
         if task.phase in _WITH_PROCESS:
             if task.fenced:
                 task.become(Phase.STOPPING)
@@ -432,6 +499,8 @@ class Herder:
             if not self._shutting_down:
                 del self._tasks[task.id]
                 self._give_up(task)
+        elif self._must_fence(task.id.connector):
+            return
         elif task.phase is Phase.WAITING or changed or _is_due(task.restart_at_ms, now_ms):
             self._start(task, want)
 
@@ -451,6 +520,7 @@ class Herder:
         task.become(Phase.STARTING)
         task.fenced = False
         task.config = config
+        task.generation = self.config.generations.get(task.id.connector, 0)
         task.restart_requested = False
         task.restart_at_ms = None
         task.told_to_pause = self.config.target(task.id.connector) is TargetState.PAUSED
@@ -469,6 +539,7 @@ class Herder:
         connector.revision += 1
         connector.failures = 0
         connector.retry_at_ms = None
+        connector.fencing, connector.fencing_failures, connector.fence_at_ms = None, 0, None
 
     def _show_connector(self, name: str, connector: _Connector, status: Status) -> None:
         if connector.status != status:

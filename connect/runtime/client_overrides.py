@@ -11,6 +11,7 @@ from connect.runtime.kafka_clients import ClientSettings, librdkafka_settings
 _LOG = logging.getLogger(__name__)
 # The broker aborts a transaction that is open for longer.
 TRANSACTION_TIMEOUT_MS: Final = 60_000
+FENCING_S: Final = 65.0  # for a plugin host that fences the producers of a connector's tasks
 # KIP-458: what the policy Principal allows.
 _PRINCIPAL: Final = frozenset({"sasl.jaas.config", "sasl.mechanism", "security.protocol"})
 

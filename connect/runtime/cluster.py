@@ -62,6 +62,8 @@ class Cluster:
         self._supervisor = supervisor
         self._assignor = Assignor(worker.rebalance_delay_ms)
         self._membership = Membership(worker, client, self, lease)
+        if configs.leader is not None:
+            configs.leader.on_fenced = self._membership.rejoin
         self._elsewhere: frozenset[TaskId] = frozenset()  # what others run or will run, by this one's plan
         self._owners: Mapping[TaskId, str] = {}  # worker ids, by this one's plan
         self._look_again: asyncio.TimerHandle | None = None
@@ -158,6 +160,11 @@ class Cluster:
         self._statuses.generation_id = generation_id
         former, self.view = self.view, View(assignment.leader_id, leads, assignment.urls)
         self._covers = None if assignment.tasks is None else assignment.configs
+        if (writer := self._configs.leader) is not None:
+            if not leads:
+                writer.release()
+            elif not writer.leads:
+                await writer.claim()
         self._herder.on_part(Part(leads, assignment.tasks, self._elsewhere if leads else frozenset()))
         if former != self.view:
             _LOG.info(
@@ -174,6 +181,8 @@ class Cluster:
     def fence(self) -> None:
         self.view = View()
         self._covers = None
+        if self._configs.leader is not None:
+            self._configs.leader.release()
         self._herder.on_fenced()
         self._statuses.withdraw()
         self._supervisor.wake()

@@ -12,6 +12,7 @@ from connect.api import ConfigError, ConnectError, Definition
 from connect.herder.herder import Herder
 from connect.herder.states import State, TargetState, TaskId
 from connect.runtime.catalog import PluginCatalog
+from connect.runtime.client_overrides import FENCING_S
 from connect.runtime.cluster import Cluster
 from connect.runtime.config import WorkerConfig
 from connect.runtime.definitions import definition_from_json
@@ -350,7 +351,7 @@ class Operations:
         """To the connector's own topic, and to the worker's, where readers look for what is not in there: so
         what is to be forgotten is forgotten there first."""
         if self._worker.exactly_once and (tasks := self._herder.config.fenced_tasks.get(name)):
-            await self._ask("fence", name, config, tasks=tasks)
+            await self._ask("fence", name, config, tasks=tasks, timeout_s=FENCING_S)
         await self._offsets.put(name, [pair for pair in offsets if pair[1] is None])
         answer = await self._ask("write_source_offsets", name, config, offsets=list(offsets))
         if answer["own"]:

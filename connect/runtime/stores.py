@@ -11,6 +11,7 @@ from connect.herder import config_state
 from connect.herder.actions import Restarts, Status
 from connect.herder.states import State, TargetState, TaskId
 from connect.runtime import restart_budget
+from connect.runtime.leader_producer import LeaderProducer
 from connect.runtime.offset_format import offset_key
 from connect.runtime.topic_map import RecordMap
 
@@ -30,23 +31,36 @@ _OLD_STATE: Final = {
 
 
 class ConfigStore:
-    """The config topic: what the user wants."""
+    """The config topic: what the user wants. With a `leader`, what only a leader writes goes through it."""
 
-    def __init__(self, make_map: MakeMap, on_record: Callable[[str, Any], None]) -> None:
+    def __init__(
+        self, make_map: MakeMap, on_record: Callable[[str, Any], None], leader: LeaderProducer | None = None
+    ) -> None:
         self.map = make_map(on_record)
+        self.leader = leader
         # Writes that belong together are not mixed with others of the same connector.
         self._turns: dict[str, asyncio.Lock] = {}
 
     def _turn(self, name: str) -> asyncio.Lock:
         return self._turns.setdefault(name, asyncio.Lock())
 
+    async def _write(self, *records: tuple[str, Any]) -> None:
+        """As the leader: in this order, and all or none with a `leader`."""
+        if self.leader is not None:
+            await self.map.put_all(records, self.leader.write)
+            return
+        for key, value in records:
+            await self.map.put(key, value)
+
     async def put_connector(self, name: str, config: Mapping[str, str | None]) -> None:
-        await self.map.put(f"{config_state.CONNECTOR_PREFIX}{name}", {"properties": config})
+        await self._write((f"{config_state.CONNECTOR_PREFIX}{name}", {"properties": config}))
 
     async def remove_connector(self, name: str) -> None:
         async with self._turn(name):
-            await self.map.put(f"{config_state.CONNECTOR_PREFIX}{name}", None)
-            await self.map.put(f"{config_state.TARGET_STATE_PREFIX}{name}", None)
+            await self._write(
+                (f"{config_state.CONNECTOR_PREFIX}{name}", None),
+                (f"{config_state.TARGET_STATE_PREFIX}{name}", None),
+            )
 
     async def put_tasks(
         self, name: str, tasks: Sequence[Mapping[str, str | None]], still_wanted: Callable[[], bool]
@@ -54,19 +68,19 @@ class ConfigStore:
         """The task configs, unless it turns out that they are not wanted any more when their turn comes."""
         async with self._turn(name):
             if still_wanted():
-                await self._put_tasks(name, tasks)
+                await self._write(*_task_records(name, tasks))
+
+    async def put_fenced(self, name: str, tasks: int, still_wanted: Callable[[], bool]) -> None:
+        """That all producers of former tasks are fenced, and there will be so many now (KIP-618)."""
+        async with self._turn(name):
+            if still_wanted():
+                await self._write((f"{config_state.FENCING_PREFIX}{name}", {"task-count": tasks}))
 
     async def put_stopped(self, name: str) -> None:
         """No tasks, and the target state that keeps it so."""
         async with self._turn(name):
-            await self._put_tasks(name, [])
+            await self._write(*_task_records(name, []))
             await self.put_target(name, TargetState.STOPPED)
-
-    async def _put_tasks(self, name: str, tasks: Sequence[Mapping[str, str | None]]) -> None:
-        """The task configs, then the record that puts them in force."""
-        for number, config in enumerate(tasks):
-            await self.map.put(f"{config_state.TASK_PREFIX}{name}-{number}", {"properties": config})
-        await self.map.put(f"{config_state.COMMIT_PREFIX}{name}", {"tasks": len(tasks)})
 
     async def put_target(self, name: str, target: TargetState) -> None:
         value = {"state": _OLD_STATE[target], "state.v2": target.value}
@@ -74,10 +88,19 @@ class ConfigStore:
 
     async def put_restart(self, name: str, include_tasks: bool, only_failed: bool) -> None:
         value = {"include-tasks": include_tasks, "only-failed": only_failed}
-        await self.map.put(f"{config_state.RESTART_PREFIX}{name}", value)
+        await self._write((f"{config_state.RESTART_PREFIX}{name}", value))
 
     async def put_log_level(self, namespace: str, level: str) -> None:
         await self.map.put(f"{config_state.LOGGER_PREFIX}{namespace}", {"level": level})
+
+
+def _task_records(name: str, tasks: Sequence[Mapping[str, str | None]]) -> list[tuple[str, Any]]:
+    """The task configs, then the record that puts them in force."""
+    configs: list[tuple[str, Any]] = [
+        (f"{config_state.TASK_PREFIX}{name}-{number}", {"properties": config})
+        for number, config in enumerate(tasks)
+    ]
+    return [*configs, (f"{config_state.COMMIT_PREFIX}{name}", {"tasks": len(tasks)})]
 
 
 class OffsetStore:

@@ -12,6 +12,7 @@ from connect.api import ConfigError, ConnectError
 from connect.herder.actions import (
     Action,
     AskRestart,
+    FenceTasks,
     KillTask,
     MakeTaskConfigs,
     PauseTask,
@@ -27,7 +28,7 @@ from connect.herder.herder import Herder
 from connect.herder.states import TaskId
 from connect.runtime import restart_budget
 from connect.runtime.catalog import PluginCatalog
-from connect.runtime.client_overrides import overrides, sink_client_id, sink_group
+from connect.runtime.client_overrides import FENCING_S, overrides, sink_client_id, sink_group
 from connect.runtime.config import WorkerConfig
 from connect.runtime.errors import trace_of
 from connect.runtime.forks import ForkServer
@@ -213,6 +214,8 @@ class Supervisor:
             self._spawn(self._make_task_configs(action))
         elif isinstance(action, WriteTaskConfigs):
             self._spawn(self._write_task_configs(action))
+        elif isinstance(action, FenceTasks):
+            self._spawn(self._fence_tasks(action))
         elif isinstance(action, AskRestart):
             self._spawn(self._ask_restart(action.name))
         elif isinstance(action, ShowTask):
@@ -301,6 +304,22 @@ class Supervisor:
             reload_ms = answer["reload_ms"]
             reload_at_ms = None if reload_ms is None else now_ms() + max(reload_ms, _RELOAD_MIN_MS)
             self._herder.on_task_configs(action.name, action.revision, answer["tasks"], reload_at_ms)
+        self.wake()
+
+    async def _fence_tasks(self, action: FenceTasks) -> None:
+        name, generation = action.name, action.generation
+        try:
+            if action.former:
+                _LOG.info("connector %s: fencing the producers of %d former tasks", name, action.former)
+                await self._hosts.ask(
+                    "fence", timeout_s=FENCING_S, connector=name, config=action.config, tasks=action.former
+                )
+            await self._configs.put_fenced(
+                name, action.tasks, lambda: self._herder.wants_fencing(name, generation)
+            )
+        except ConnectError as exc:
+            trace = exc.trace if isinstance(exc, PluginFailed) else trace_of(exc)
+            self._herder.on_fencing_failed(name, generation, trace, now_ms())
         self.wake()
 
     async def _ask_restart(self, name: str) -> None:

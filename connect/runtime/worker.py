@@ -16,6 +16,7 @@ from connect.runtime.config import WorkerConfig
 from connect.runtime.forks import ForkServer
 from connect.runtime.group_members import GroupMembers
 from connect.runtime.kafka_clients import aiokafka_settings
+from connect.runtime.leader_producer import LeaderProducer
 from connect.runtime.loggers import LEVELS
 from connect.runtime.operations import Operations
 from connect.runtime.peers import Peers
@@ -40,7 +41,9 @@ class Worker(Operations):
         hosts = PluginHosts(self._forks, worker.originals, worker.plugin_timeout_ms / 1000)
         catalog = PluginCatalog(plugins, hosts)
         herder = Herder(
-            lambda config: task_config(worker, config).restart_policy, worker.task_shutdown_timeout_ms
+            lambda config: task_config(worker, config).restart_policy,
+            worker.task_shutdown_timeout_ms,
+            lambda config: worker.exactly_once and catalog.type_of(config.get("connector.class")) != "sink",
         )
         url = advertised_url(worker)
         worker_id = url.partition("://")[2]  # host:port, as Connect names its workers in statuses
@@ -49,7 +52,10 @@ class Worker(Operations):
         self._learning: set[asyncio.Task[None]] = set()
         self._state = "starting"
         self._cluster_id: str | None = None
-        configs = ConfigStore(partial(backing.make_map, worker.config_topic), self._on_config_record)
+        leader = None
+        if worker.transactional_leader:
+            leader = LeaderProducer(client, worker, lambda: backing.lease.holds)
+        configs = ConfigStore(partial(backing.make_map, worker.config_topic), self._on_config_record, leader)
         offsets = OffsetStore(partial(backing.make_map, worker.offset_topic))
         statuses = StatusStore(partial(backing.make_map, worker.status_topic), worker_id)
         supervisor = Supervisor(
@@ -115,6 +121,8 @@ class Worker(Operations):
         await self._cluster.leave()
         for store in (self._configs, self._offsets):
             await store.map.stop()
+        if self._configs.leader is not None:
+            await self._configs.leader.stop()
         await self._members.close()
         await self._peers.close()
         await self._backing.close()

@@ -82,6 +82,14 @@ class CountingSource(_Faulty, SourceConnector[CountingConfig]):
     version = "1.2.3"
     config_class = CountingConfig
 
+    def exactly_once_support(self, config: Any) -> bool | None:
+        if config.fault == "exactly once?":
+            raise ValueError("I do not know")
+        return None if config.fault == "does not say" else False
+
+    def can_define_transaction_boundaries(self, config: Any) -> bool:
+        return bool(config.fault == "aborts odd batches")
+
     def alter_offsets(self, config: Any, offsets: Any) -> bool:
         for _, offset in offsets:
             if offset is not None and not isinstance(offset.get("next"), int):
@@ -113,6 +121,11 @@ class CountingTask(SourceTask[CountingConfig]):
             return ()
         last = min(self._next + self._config.batch, self._config.limit)
         numbers, self._next = range(self._next, last), last
+        if self._context.transactions is not None:
+            if numbers.start // self._config.batch % 2:
+                self._context.transactions.abort()
+            else:
+                self._context.transactions.commit()
         return [
             SourceRecord(
                 self._partition, {"next": number + 1}, self._config.topic,
