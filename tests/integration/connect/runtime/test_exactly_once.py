@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from confluent_kafka import Message
 from support.committed_reader import CommittedReader
-from support.workers import read_topic, running, until, until_state, worker_settings
+from support.workers import running, until_state, worker_settings
 
 from connect.api import ConnectError
 from connect.herder.states import State, TargetState
@@ -32,23 +33,25 @@ def exactly_once(broker: Broker, **more: str) -> dict[str, str]:
 async def until_offset(worker: Worker, name: str, following: int, task: int = 0) -> None:
     async with asyncio.timeout(60):
         while ({"counter": task}, {"next": following}) not in await worker.offsets(name):
-            await asyncio.sleep(0.02)  # noqa: ASYNC110 - it is in a topic
+            await asyncio.sleep(0.02)
 
 
-def committed(broker: Broker, topic: str, partitions: int = 1) -> list[int]:
+def committed(broker: Broker, topic: str) -> list[int]:
+    return [int(message.value() or b"") for message in read_committed(broker, topic, 1)]
+
+
+def read_committed(broker: Broker, topic: str, partitions: int) -> list[Message]:
     reader = CommittedReader(broker.bootstrap, topic, partitions)
     try:
-        return [int(message.value() or b"") for message in reader.read_all()]
+        return reader.read_all()
     finally:
         reader.close()
 
 
-def records(broker: Broker, topic: str) -> list[tuple[Any, Any]]:
-    """Key and value of what was committed to an internal topic."""
-    return [
-        (message.key().decode(), json.loads(message.value()) if message.value() is not None else None)
-        for message in read_topic(broker.bootstrap, topic)
-    ]
+async def offsets_in(broker: Broker, topic: str) -> list[Any]:
+    """The values in an offsets topic; all of its records are about one source partition."""
+    messages = await asyncio.to_thread(read_committed, broker, topic, 3)
+    return [message.value() and json.loads(message.value() or b"") for message in messages]
 
 
 def test_records_and_offsets_are_in_one_transaction(broker: Broker, kafka_topic: str) -> None:
@@ -72,10 +75,10 @@ def test_records_and_offsets_are_in_one_transaction(broker: Broker, kafka_topic:
 
     asyncio.run(run())
     assert committed(broker, kafka_topic) == [*range(150), *range(140, 150)]
-    fencings = [value for key, value in records(broker, settings["config.storage.topic"])
-                if key == "tasks-fencing-numbers"]  # fmt: skip
+    configs = read_committed(broker, settings["config.storage.topic"], 1)
+    fencings = [message.value() for message in configs if message.key() == b"tasks-fencing-numbers"]
     # Once for the first config, once for the changed one, once after STOPPED.
-    assert fencings == [{"task-count": 1}] * 3
+    assert fencings == [b'{"task-count":1}'] * 3
 
 
 def zombie(broker: Broker, group: str, task: int, topic: str) -> TransactionalProducer:
@@ -142,11 +145,15 @@ def test_a_connectors_own_offsets_topic(broker: Broker, kafka_topic: str) -> Non
             await worker.put_config("numbers", config)
             await until_offset(worker, "numbers", 120)
             await worker.set_target_state("numbers", TargetState.STOPPED)
-            await until(lambda: offsets_in(broker, workers)[-1] == {"next": 120}, "the copy")
+            async with asyncio.timeout(60):
+                while (await offsets_in(broker, workers))[-1] != {"next": 120}:
+                    await asyncio.sleep(0.1)
             await worker.alter_offsets("numbers", [({"counter": 0}, {"next": 130})])
-            assert offsets_in(broker, own)[-1] == offsets_in(broker, workers)[-1] == {"next": 130}
+            for topic in (own, workers):
+                assert (await offsets_in(broker, topic))[-1] == {"next": 130}
             await worker.reset_offsets("numbers")
-            assert offsets_in(broker, own)[-1] is offsets_in(broker, workers)[-1] is None
+            for topic in (own, workers):
+                assert (await offsets_in(broker, topic))[-1] is None
             assert await worker.offsets("numbers") == []
 
     asyncio.run(run())
@@ -171,11 +178,7 @@ def test_own_offsets_topics_need_no_exactly_once(broker: Broker, kafka_topic: st
 
     asyncio.run(run())
     assert committed(broker, kafka_topic) == [*range(100), *range(90, 100)]
-    assert {"next": 100} in offsets_in(broker, settings["offset.storage.topic"])
-
-
-def offsets_in(broker: Broker, topic: str) -> list[Any]:
-    return [value for _, value in records(broker, topic)]
+    assert {"next": 100} in asyncio.run(offsets_in(broker, settings["offset.storage.topic"]))
 
 
 def test_a_connector_that_ends_its_transactions_itself(broker: Broker, kafka_topic: str) -> None:
