@@ -11,12 +11,14 @@ from typing import Any, Final, cast
 from connect.api import ConnectError, Connector, SinkConnector, SourceConnector
 from connect.api.config import Kind
 from connect.herder.states import TargetState, TaskId
-from connect.runtime import group_offsets
+from connect.runtime import group_offsets, source_offsets
 from connect.runtime.client_overrides import overrides
 from connect.runtime.config import WorkerConfig
 from connect.runtime.config_providers import ConfigResolver
 from connect.runtime.errors import trace_of
 from connect.runtime.java_cluster import JavaCluster
+from connect.runtime.offset_format import merged
+from connect.runtime.offset_topics import is_elsewhere, offset_topic
 from connect.runtime.plugins import PluginKind, Plugins, connector_type
 from connect.runtime.secret_names import hide, sounds_secret
 from connect.runtime.validation import Validator
@@ -101,7 +103,7 @@ class Takeover:
             if issubclass(connector, SinkConnector):
                 report.offsets = checks.committed_offsets(look_outside=self._look_outside)
             else:
-                report.offsets = cluster.offsets(name)
+                report.offsets = checks.stored_offsets(cluster.offsets(name), look_outside=self._look_outside)
                 checks.source_offsets(connector, report.offsets)
         tasks = [TaskId(name, number) for number in range(report.tasks)]
         if failed := [str(task) for task in tasks if cluster.states.get(task) == "FAILED"]:
@@ -207,9 +209,6 @@ class _Checks:
                         self._blame(setting.name, error)
             for warning in result.warnings:
                 self._blame(_setting_in(warning) or "config", warning, Level.WARNING)
-        if topic := self._config.get("offsets.storage.topic"):
-            why = f"its offsets are in topic {topic}, which is not read: it would begin anew"
-            self._blame("offsets.storage.topic", why)
 
     def _resolve(self) -> None:
         resolver = ConfigResolver(self._worker.originals, self._plugins)
@@ -228,6 +227,22 @@ class _Checks:
                         self._blame(key, why)
 
     # Offsets
+
+    def stored_offsets(
+        self, workers: Sequence[tuple[Any, Any]], *, look_outside: bool
+    ) -> Sequence[tuple[Any, Any]]:
+        """Those of a source: in its own topic, where it has one, and for the rest in the worker's."""
+        where = "offsets"
+        if not self._resolved or offset_topic(self._worker, self._config).is_workers:
+            return workers
+        if is_elsewhere(self._worker, self._config) and not look_outside:
+            why = "its offsets topic is on another cluster, which is looked at with --connect only"
+            self._blame(where, why, Level.NOTE)
+            return workers
+        asked = {"worker": self._worker.originals, "connector": self._name, "config": self._config}
+        with self._blaming(where):
+            return merged(workers, source_offsets.read(asked))
+        return workers
 
     def source_offsets(self, connector: type[Connector[Any]], offsets: Sequence[tuple[Any, Any]]) -> None:
         """Whether the connector can go on from what is stored."""

@@ -32,7 +32,9 @@ def exactly_once(broker: Broker, **more: str) -> dict[str, str]:
 
 async def until_offset(worker: Worker, name: str, following: int, task: int = 0) -> None:
     async with asyncio.timeout(60):
-        while ({"counter": task}, {"next": following}) not in await worker.offsets(name):
+        while True:
+            if ({"counter": task}, {"next": following}) in await worker.offsets(name):
+                return
             await asyncio.sleep(0.02)
 
 
@@ -146,7 +148,9 @@ def test_a_connectors_own_offsets_topic(broker: Broker, kafka_topic: str) -> Non
             await until_offset(worker, "numbers", 120)
             await worker.set_target_state("numbers", TargetState.STOPPED)
             async with asyncio.timeout(60):
-                while (await offsets_in(broker, workers))[-1] != {"next": 120}:
+                while True:
+                    if (await offsets_in(broker, workers))[-1] == {"next": 120}:
+                        break
                     await asyncio.sleep(0.1)
             await worker.alter_offsets("numbers", [({"counter": 0}, {"next": 130})])
             for topic in (own, workers):
@@ -196,8 +200,9 @@ def test_a_connector_that_ends_its_transactions_itself(broker: Broker, kafka_top
 def test_transactions_by_time(broker: Broker, kafka_topic: str) -> None:
     async def run() -> None:
         async with running(exactly_once(broker)) as worker:
-            config = source(kafka_topic, transaction_boundary="interval",
-                            transaction_boundary_interval_ms="200", exactly_once_support="requested")  # fmt: skip
+            config = source(
+                kafka_topic, transaction_boundary="interval", transaction_boundary_interval_ms="200"
+            )
             await worker.create("numbers", config)
             await until_offset(worker, "numbers", 100)
 

@@ -9,6 +9,7 @@ from connect.herder.config_state import (
     RestartRequested,
     TargetChanged,
     TasksChanged,
+    TasksFenced,
 )
 from connect.herder.states import TargetState
 
@@ -110,3 +111,15 @@ def test_what_is_not_understood_changes_nothing(key: str, value: object) -> None
 
 def test_a_config_that_is_written_again_is_a_change() -> None:
     assert folded(CONNECTOR).apply(*CONNECTOR) == ConfigChanged("a")
+
+
+def test_a_fencing_counts_until_there_are_other_task_configs() -> None:
+    state = folded(CONNECTOR)
+    state.apply("task-a-0", {"properties": {}})
+    state.apply("commit-a", {"tasks": 1})
+    assert state.to_fence == {"a"}
+    assert state.apply("tasks-fencing-a", {"task-count": 1}) == TasksFenced("a")
+    assert (state.to_fence, state.fenced_tasks) == (set(), {"a": 1})
+    state.apply("connector-a", None)
+    # One of the same name has the same transactional ids.
+    assert state.fenced_tasks == {"a": 1}

@@ -7,6 +7,7 @@ import pytest
 from connect.herder.actions import (
     Action,
     AskRestart,
+    FenceTasks,
     KillTask,
     MakeTaskConfigs,
     PauseTask,
@@ -32,8 +33,8 @@ STOP_MS = 5_000
 class Bench:
     """A herder with a clock and the config topic looped back."""
 
-    def __init__(self, policy: RestartPolicy = POLICY) -> None:
-        self.herder = Herder(lambda _: policy, STOP_MS)
+    def __init__(self, policy: RestartPolicy = POLICY, *, exactly_once: bool = False) -> None:
+        self.herder = Herder(lambda _: policy, STOP_MS, lambda _: exactly_once)
         self.herder.on_part(ALONE)
         self.now = 0
 
@@ -455,3 +456,89 @@ def test_late_news_of_another_worker_is_corrected_by_whoever_runs_the_task() -> 
     bench.herder.show_task_again(TASK)
     bench.herder.show_task_again(TaskId("a", 7))
     assert bench.decide() == [ShowTask(TASK, Status(State.RUNNING))]
+
+
+def fencings(actions: Sequence[Action]) -> list[FenceTasks]:
+    return [action for action in actions if isinstance(action, FenceTasks)]
+
+
+def test_exactly_once_tasks_start_once_their_predecessors_are_fenced() -> None:
+    bench = Bench(exactly_once=True)
+    (asked,) = bench.deploy()
+    actions = bench.answer([{"t": "0"}, {"t": "1"}], asked)
+    assert fencings(actions) == [FenceTasks("a", CONFIG, 0, 2, 1)]
+    assert not [action for action in actions if isinstance(action, StartTask)]
+    assert bench.decide() == []
+    assert bench.herder.wants_fencing("a", 1)
+    bench.herder.on_config_record("tasks-fencing-a", {"task-count": 2})
+    assert bench.decide() == [
+        StartTask(TaskId("a", 0), {"t": "0"}, False), StartTask(TaskId("a", 1), {"t": "1"}, False),
+    ]  # fmt: skip
+    assert bench.herder.wants(TASK)
+    assert not bench.herder.wants_fencing("a", 1)
+
+
+def exactly_once_running(tasks: int) -> Bench:
+    bench = Bench(exactly_once=True)
+    (asked,) = bench.deploy()
+    bench.answer([{"t": str(number)} for number in range(tasks)], asked)
+    bench.herder.on_config_record("tasks-fencing-a", {"task-count": tasks})
+    bench.decide()
+    for number in range(tasks):
+        bench.herder.on_task_running(TaskId("a", number), bench.now)
+    bench.decide()
+    return bench
+
+
+def test_a_new_set_of_exactly_once_tasks_replaces_all_of_the_former() -> None:
+    bench = exactly_once_running(2)
+    bench.write([{"t": "0"}, {"t": "new"}, {"t": "2"}])
+    # Also the first, whose config is the same: its producer will be fenced.
+    assert bench.decide() == [StopTask(TASK), StopTask(TaskId("a", 1))]
+    assert not bench.herder.wants(TASK)
+    bench.herder.on_task_exited(TASK, None, bench.now)
+    assert fencings(bench.decide()) == []  # the other one is still about to commit
+    bench.herder.on_task_exited(TaskId("a", 1), None, bench.now)
+    assert fencings(bench.decide()) == [FenceTasks("a", CONFIG, 2, 3, 2)]
+    bench.herder.on_config_record("tasks-fencing-a", {"task-count": 3})
+    assert [type(action) for action in bench.decide()] == [StartTask] * 3
+
+
+def test_one_task_fences_its_one_predecessor_itself() -> None:
+    bench = exactly_once_running(1)
+    bench.write([{"t": "new"}])
+    bench.decide()
+    bench.herder.on_task_exited(TASK, None, bench.now)
+    assert fencings(bench.decide()) == [FenceTasks("a", CONFIG, 0, 1, 2)]
+
+
+def test_a_generation_that_was_fenced_unseen_still_replaces_the_former() -> None:
+    bench = exactly_once_running(1)
+    bench.write([{"t": "0"}])
+    bench.herder.on_config_record("tasks-fencing-a", {"task-count": 1})
+    assert not bench.herder.wants(TASK)
+    assert bench.decide() == [StopTask(TASK)]
+
+
+def test_fencing_that_fails_shows_and_is_tried_again() -> None:
+    bench = Bench(exactly_once=True)
+    (asked,) = bench.deploy()
+    bench.answer([{"t": "0"}], asked)
+    bench.herder.on_fencing_failed("a", 1, "no answer", bench.now)
+    bench.decide()
+    status = bench.herder.connector_status("a")
+    assert status is not None
+    assert status.state is State.FAILED
+    assert status.trace is not None
+    assert status.trace.startswith("no answer")
+    assert fencings(bench.wake()) == [FenceTasks("a", CONFIG, 0, 1, 1)]
+    bench.herder.on_config_record("tasks-fencing-a", {"task-count": 1})
+    assert [type(action) for action in bench.decide()] == [ShowConnector, StartTask]
+    assert bench.herder.connector_status("a") == Status(State.RUNNING)
+
+
+def test_at_least_once_tasks_need_no_fencing() -> None:
+    bench = Bench()
+    bench.running([{"t": "0"}, {"t": "1"}])
+    bench.write([{"t": "0"}, {"t": "new"}])
+    assert bench.decide() == [StopTask(TaskId("a", 1))]

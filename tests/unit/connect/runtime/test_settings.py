@@ -44,6 +44,20 @@ def test_defaults_are_kafka_connects() -> None:
 
 
 @pytest.mark.parametrize(
+    ("told", "exactly_once", "transactional_leader"),
+    [("disabled", False, False), ("PREPARING", False, True), ("enabled", True, True)],
+)
+def test_exactly_once_is_enabled_in_two_steps(
+    told: str, exactly_once: bool, transactional_leader: bool
+) -> None:
+    worker = WorkerConfig.parse({"exactly.once.source.support": told, "group.id": "g"})
+    assert (worker.exactly_once, worker.transactional_leader) == (exactly_once, transactional_leader)
+    assert worker.leader_transactional_id == "connect-cluster-g"
+    with pytest.raises(ConfigError, match=r"exactly\.once\.source\.support"):
+        WorkerConfig.parse({"exactly.once.source.support": "yes"})
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("config.storage.replication.factor", "0"),
