@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from aiokafka.errors import KafkaError
+
 from connect.herder.actions import Status
 from connect.herder.assignment import Assignor, Member, Plan
 from connect.herder.herder import Herder, Part
 from connect.herder.states import State, TaskId
 from connect.runtime.config import WorkerConfig
+from connect.runtime.leader_producer import LeaderProducer
 from connect.runtime.lease import Lease
 from connect.runtime.membership import Membership, OutOfSync
 from connect.runtime.membership_protocol import Assignment, Introduction
@@ -164,7 +167,7 @@ class Cluster:
             if not leads:
                 writer.release()
             elif not writer.leads:
-                await writer.claim()
+                await self._claim(writer)
         self._herder.on_part(Part(leads, assignment.tasks, self._elsewhere if leads else frozenset()))
         if former != self.view:
             _LOG.info(
@@ -194,6 +197,16 @@ class Cluster:
         self._supervisor.extend_lease()
 
     # The leader
+
+    async def _claim(self, writer: LeaderProducer) -> None:
+        """What a former leader had begun to write is decided now, and must be known."""
+        await writer.claim()
+        try:
+            async with asyncio.timeout(self._worker.worker_sync_timeout_ms / 1000):
+                await self._configs.map.barrier()
+        except (KafkaError, TimeoutError) as exc:
+            writer.release()
+            raise OutOfSync(f"topic {self._worker.config_topic} could not be read to its end: {exc}") from exc
 
     def _is_self(self, member: Introduction) -> bool:
         return member.worker_id == self._worker_id

@@ -71,11 +71,17 @@ class TopicMap:
         self._jobs: list[asyncio.Task[None]] = []
         self.failure: Exception | None = None
 
-    async def start(self, producer: aiokafka.AIOKafkaProducer, probe: aiokafka.AIOKafkaConsumer) -> None:
-        """Read the topic to its present end and follow it from there.
+    async def start(
+        self,
+        producer: aiokafka.AIOKafkaProducer,
+        probe: aiokafka.AIOKafkaConsumer,
+        committed: aiokafka.AIOKafkaConsumer,
+    ) -> None:
+        """Read the topic up to the transactions that are open now, and follow it from there.
 
-        Both clients belong to the caller. `probe` is asked for the ends of topics only: on the connection of
-        a consumer that reads, that question would wait behind the long poll.
+        The clients belong to the caller. `probe` and `committed` (which is read_committed, and not needed any
+        longer afterwards) are asked for the ends of topics only: on the connection of a consumer that reads,
+        that question would wait behind the long poll.
         """
         self._producer, self._probe = producer, probe
         # The offsets topic of a worker with exactly-once sources holds transactions.
@@ -93,7 +99,7 @@ class TopicMap:
         for partition in partitions:
             self._positions[partition] = await consumer.position(partition)
         self._jobs = [asyncio.create_task(self._follow()), asyncio.create_task(self._post_all())]
-        await self.barrier()
+        await self._reach(await committed.end_offsets(partitions))
 
     async def stop(self) -> None:
         """Write what was posted, if Kafka takes it in a moment, and end."""
@@ -109,7 +115,7 @@ class TopicMap:
         self._fail_waiting(ConnectError("the worker is stopping"))
 
     async def barrier(self) -> None:
-        """Wait until everything that is in the topic now has been read."""
+        """Wait until everything that is in the topic now has been read: also for transactions to end."""
         assert self._probe is not None, "start first"
         ends = await self._probe.end_offsets(list(self._positions))
         await self._reach(ends)
