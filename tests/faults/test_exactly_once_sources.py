@@ -3,7 +3,9 @@ each line of a file, and each change of a table, once and in order.
 """
 
 import json
+import os
 import random
+import signal
 import threading
 import time
 import uuid
@@ -13,7 +15,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from confluent_kafka import Message
 from psycopg.conninfo import conninfo_to_dict
+from support.committed_reader import CommittedReader
 from support.eventually import eventually
 
 from connect.testing.millstream import Broker, Worker, kill_quietly
@@ -109,6 +113,59 @@ def test_each_record_is_seen_once(tmp_path: Path, postgres: PostgresServer) -> N
         assert found == list(range(count * LINES))
         rows = topics.read(f"{prefix}.public.t", count * ROWS, 90)
         assert [json.loads(row.key or b"")["id"] for row in rows] == list(range(count * ROWS))
+
+
+@pytest.mark.timeout(240)
+def test_a_worker_that_slept_writes_nothing(tmp_path: Path) -> None:
+    """SIGSTOP of a worker and its tasks in the middle of a transaction; another worker takes its place; then
+    SIGCONT."""
+    file = tmp_path / "in.txt"
+
+    def write(number: int) -> None:
+        with file.open("a") as lines:
+            lines.writelines(f"{n}\n" for n in range(number * LINES, (number + 1) * LINES))
+
+    settings = {
+        "exactly.once.source.support": "enabled", "value.converter": STRING,
+        "session.timeout.ms": "6000", "heartbeat.interval.ms": "1500",
+        "offset.flush.interval.ms": "500",
+    }  # fmt: skip
+    config = {
+        "connector.class": "FileStreamSource", "file": str(file), "topic": "lines", "batch.size": "15",
+        "transaction.boundary": "interval", "transaction.boundary.interval.ms": "400",
+    }  # fmt: skip
+    with Broker(tmp_path / "broker") as broker:
+        topics = Topics(broker.bootstrap)
+        with Worker(tmp_path / "a", broker.bootstrap, settings) as sleeper, writing(write) as stop:
+            assert sleeper.request("PUT", "/connectors/lines/config", config).status_code == 201
+            topics.read("lines", 1, 60)
+            with Worker(tmp_path / "b", broker.bootstrap, settings) as successor:
+                stopped = [pid for pid, _ in sleeper.processes()]
+                for pid in stopped:
+                    os.kill(pid, signal.SIGSTOP)
+                so_far = len(committed(broker))
+                topics.read("lines", so_far + 10 * LINES, 90)  # the other one has it
+                for pid in stopped:
+                    os.kill(pid, signal.SIGCONT)
+                count = stop() * LINES
+                found = [int(record.value or b"") for record in topics.read("lines", count, 90)]
+                assert found == list(range(count))
+                # Whoever has it now: nothing more comes.
+                assert successor.request("GET", "/connectors/lines/status").status_code == 200
+                eventually(
+                    lambda: sleeper.request("GET", "/connectors/lines/status").status_code == 200,
+                    "the worker that slept is back",
+                )
+                assert len(committed(broker)) == count
+
+
+def committed(broker: Broker) -> list[Message]:
+    """What a read_committed consumer can read now."""
+    reader = CommittedReader(broker.bootstrap, "lines", 1)
+    try:
+        return reader.read_stable()
+    finally:
+        reader.close()
 
 
 def _kill(victim: str, broker: Broker, worker: Worker) -> None:
