@@ -90,7 +90,8 @@ class KafkaBacking:
         await producer.start()
         self._probe = probe = aiokafka.AIOKafkaConsumer(**self._client)
         await probe.start()
-        await asyncio.gather(*(each.start(producer, probe) for each in self._maps))
+        async with aiokafka.AIOKafkaConsumer(**self._client, isolation_level="read_committed") as committed:
+            await asyncio.gather(*(each.start(producer, probe, committed) for each in self._maps))
         return cluster_id
 
     async def close(self) -> None:

@@ -263,12 +263,12 @@ class WorkerConfig(TaskConfig):
     @property
     def exactly_once(self) -> bool:
         """Source tasks write in transactions."""
-        return not self.standalone and self.exactly_once_source_support.lower() == "enabled"
+        return self.transactional_leader and self.exactly_once_source_support.lower() == "enabled"
 
     @property
     def transactional_leader(self) -> bool:
         """The leader writes the config topic in transactions; already while workers are prepared."""
-        return self.exactly_once_source_support.lower() != "disabled"
+        return not self.standalone and self.exactly_once_source_support.lower() != "disabled"
 
     @property
     def leader_transactional_id(self) -> str:

@@ -10,25 +10,30 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import aiokafka
+import orjson
 from aiokafka.errors import KafkaError, ProducerFenced
 
 from connect.api import ConnectError
+from connect.runtime.config import WorkerConfig
 
 _LOG = logging.getLogger(__name__)
 _CLOSE_S: Final = 2.0
 
-Record = tuple[bytes, bytes | None]  # key, value
+Record = tuple[str, Any]  # key, value; None deletes the key
 
 
 class LeaderProducer:
     """`client` are an aiokafka client's settings; `has_say` tells whether this worker is alive in its group.
     `on_fenced` is called when another worker has taken the lead, or did so in error."""
 
-    def __init__(self, client: Mapping[str, Any], transactional_id: str, has_say: Callable[[], bool]) -> None:
+    def __init__(self, client: Mapping[str, Any], worker: WorkerConfig, has_say: Callable[[], bool]) -> None:
         self.on_fenced: Callable[[], None] = lambda: None
-        self._settings = {**client, "transactional_id": transactional_id, "acks": "all", "linger_ms": 0}
-        self._has_say = has_say
         self.leads = False
+        self._topic = worker.config_topic
+        self._settings = {
+            **client, "transactional_id": worker.leader_transactional_id, "acks": "all", "linger_ms": 0,
+        }  # fmt: skip
+        self._has_say = has_say
         self._producer: aiokafka.AIOKafkaProducer | None = None
         self._turn = asyncio.Lock()
         self._jobs: set[asyncio.Task[Any]] = set()
@@ -47,9 +52,9 @@ class LeaderProducer:
         """This worker leads no more."""
         self.leads = False
 
-    async def write(self, topic: str, records: Sequence[Record]) -> Any:
-        """All of these, or none; what Kafka tells of the last one. Raises `ConnectError`."""
-        job = asyncio.create_task(self._write(topic, records))
+    async def write(self, records: Sequence[Record]) -> int:
+        """All of these, or none; the position behind the last one. Raises `ConnectError`."""
+        job = asyncio.create_task(self._write(records))
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
         # A caller that waits no longer must not leave half a transaction.
@@ -60,22 +65,26 @@ class LeaderProducer:
         await asyncio.gather(*self._jobs, return_exceptions=True)
         await self._drop()
 
-    async def _write(self, topic: str, records: Sequence[Record]) -> Any:
+    async def _write(self, records: Sequence[Record]) -> int:
         async with self._turn:
             producer = await self._ready()
             try:
                 async with producer.transaction():
-                    sent = [await producer.send(topic, value, key) for key, value in records]
-                    return [await each for each in sent][-1]
+                    sent = [await self._send(producer, key, value) for key, value in records]
+                    return 1 + max([int((await each).offset) for each in sent])
             except KafkaError as exc:
                 await self._drop()
                 if isinstance(exc, ProducerFenced):
                     self.leads = False
                     self.on_fenced()
                 raise ConnectError(
-                    f"Failed to write to topic {topic} as the leader; this may be due to a transient error "
-                    f"and can be tried again: {exc}"
+                    f"Failed to write to topic {self._topic} as the leader; this may be due to a transient "
+                    f"error and can be tried again: {exc}"
                 ) from exc
+
+    async def _send(self, producer: aiokafka.AIOKafkaProducer, key: str, value: Any) -> Any:
+        data = None if value is None else orjson.dumps(value)
+        return await producer.send(self._topic, data, key.encode())
 
     async def _ready(self) -> aiokafka.AIOKafkaProducer:
         if not self.leads or not self._has_say():

@@ -85,7 +85,7 @@ class SourceParts:
         settings = transactional_settings(self._worker, self._connector, self._task, self._config, longest_ms)
         producer = TransactionalProducer({**settings, **self._watching})
         try:
-            producer.initialize(lambda: self._channel.stopping)
+            producer.initialize(lambda: self._channel.stopping, topic.name)
         except Interrupted:
             return None
         offsets = self._channel.offsets_after_fencing()

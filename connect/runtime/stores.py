@@ -47,7 +47,7 @@ class ConfigStore:
     async def _write(self, *records: tuple[str, Any]) -> None:
         """As the leader: in this order, and all or none with a `leader`."""
         if self.leader is not None:
-            await self.map.put_all(records, self.leader.write)
+            await self.map.reach(await self.leader.write(records))
             return
         for key, value in records:
             await self.map.put(key, value)

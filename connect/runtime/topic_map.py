@@ -18,6 +18,7 @@ from connect.api import ConnectError
 
 _LOG = logging.getLogger(__name__)
 _POLL_MS = 1_000
+_MARKERS_S = 0.02
 _RETRY_S = 1.0
 _STOP_S = 1.0
 
@@ -184,10 +185,26 @@ class TopicMap:
         if self.failure is not None:
             raise self.failure
         waiting = dict(ends)
-        if not self._is_reached(waiting):
+        while True:
+            await self._pass_markers()
+            if self._is_reached(waiting):
+                return
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((waiting, done))
-            await done
+            entry = (waiting, done)
+            self._waiting.append(entry)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_MARKERS_S):
+                    await done
+                    return
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+
+    async def _pass_markers(self) -> None:
+        """What is behind the last record, such as the marker of a transaction, is no record: only the
+        consumer's position tells that it has been read."""
+        assert self._consumer is not None, "start first"
+        for partition in self._positions:
+            self._positions[partition] = await self._consumer.position(partition)
 
     def _is_reached(self, ends: Mapping[aiokafka.TopicPartition, int]) -> bool:
         return all(self._positions[partition] >= end for partition, end in ends.items())
@@ -205,15 +222,11 @@ class TopicMap:
 
     async def _read(self) -> None:
         assert self._consumer is not None, "start first"
-        batches = await self._consumer.getmany(timeout_ms=100 if self._waiting else _POLL_MS)
+        batches = await self._consumer.getmany(timeout_ms=_POLL_MS)
         for partition, records in batches.items():
             for record in records:
                 self._take(record)
                 self._positions[partition] = record.offset + 1
-        if not batches and self._waiting:
-            # What is behind the last record, such as the marker of a transaction, moves the position only.
-            for partition in self._positions:
-                self._positions[partition] = await self._consumer.position(partition)
         reached = [waiting for waiting in self._waiting if self._is_reached(waiting[0])]
         for waiting in reached:
             self._waiting.remove(waiting)

@@ -12,6 +12,7 @@ from support.workers import running, until_state, worker_settings
 
 from connect.api import ConnectError
 from connect.herder.states import State, TargetState
+from connect.runtime.config import WorkerConfig
 from connect.runtime.leader_producer import LeaderProducer
 from connect.runtime.service import BadRequest
 from connect.runtime.transactional_producer import ProducerFenced, TransactionalProducer
@@ -257,19 +258,20 @@ def test_only_one_leader_writes(broker: Broker, kafka_topic: str) -> None:
 
     async def run() -> None:
         client = {"bootstrap_servers": [broker.bootstrap]}
-        former, present = (LeaderProducer(client, f"leader-{kafka_topic}", lambda: True) for _ in range(2))
+        worker = WorkerConfig.parse({"group.id": kafka_topic, "config.storage.topic": kafka_topic})
+        former, present = (LeaderProducer(client, worker, lambda: True) for _ in range(2))
         told: list[str] = []
         former.on_fenced = lambda: told.append("fenced")
         try:
             await former.claim()
-            assert (await former.write(kafka_topic, [(b"1", b"1"), (b"2", b"2")])).offset == 1
+            assert await former.write([("1", 1), ("2", 2)]) == 2
             await present.claim()
             with pytest.raises(ConnectError, match="as the leader"):
-                await former.write(kafka_topic, [(b"3", b"3")])
+                await former.write([("3", 3)])
             assert told == ["fenced"]
-            await present.write(kafka_topic, [(b"4", b"4")])
+            await present.write([("4", 4)])
             with pytest.raises(ConnectError, match="does not lead its group any more"):
-                await former.write(kafka_topic, [(b"5", b"5")])
+                await former.write([("5", 5)])
         finally:
             await former.stop()
             await present.stop()
