@@ -7,7 +7,7 @@ the tasks that it was assigned.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -99,6 +99,16 @@ class _Task:
 
 
 @dataclass(slots=True)
+class _Fencing:
+    """Of a connector's former tasks; `generation`, while it is being done, is that of the new ones."""
+
+    generation: int | None = None
+    failures: int = 0
+    retry_at_ms: int | None = None
+    given_up: bool = False
+
+
+@dataclass(slots=True)
 class _Connector:
     revision: int = 1  # counts what makes new task configs necessary
     made_revision: int = 0  # that the task configs were made for
@@ -106,9 +116,7 @@ class _Connector:
     failures: int = 0
     retry_at_ms: int | None = None
     reload_at_ms: int | None = None  # when a value of a config provider runs out
-    fencing: int | None = None  # the generation of task configs that is being fenced
-    fencing_failures: int = 0
-    fence_at_ms: int | None = None  # when fencing is tried again
+    fencing: _Fencing = field(default_factory=_Fencing)
     status: Status | None = None
 
 
@@ -312,15 +320,18 @@ class Herder:
     def on_fencing_failed(self, name: str, generation: int, trace: str, now_ms: int) -> None:
         """The producers of a connector's former tasks could not be fenced, or it could not be noted."""
         connector = self._connectors.get(name)
-        if connector is None or connector.fencing != generation:
+        if connector is None or connector.fencing.generation != generation:
             return
-        connector.fencing_failures += 1
+        fencing = connector.fencing
+        fencing.generation = None
+        fencing.failures += 1
         policy = self._policy_of(self.config.connectors.get(name, {}))
-        delay_ms = policy.delay_ms(connector.fencing_failures)
-        if delay_ms is not None:
-            connector.fencing, connector.fence_at_ms = None, now_ms + delay_ms
-        note = _restart_note("connector", connector.fencing_failures, policy, delay_ms)
-        self._show_connector(name, connector, Status(State.FAILED, f"{trace}\n{note}"))
+        delay_ms = policy.delay_ms(fencing.failures)
+        fencing.given_up = delay_ms is None
+        fencing.retry_at_ms = None if delay_ms is None else now_ms + delay_ms
+        note = _restart_note("connector", fencing.failures, policy, delay_ms)
+        restarts = Restarts(fencing.failures, policy.attempts_max, fencing.retry_at_ms)
+        self._show_connector(name, connector, Status(State.FAILED, f"{trace}\n{note}", restarts))
 
     def on_task_running(self, task_id: TaskId, now_ms: int) -> None:
         task = self._tasks.get(task_id)
@@ -394,7 +405,7 @@ class Herder:
         times += [task.restart_at_ms for task in self._tasks.values() if task.phase is Phase.FAILED]
         times += [task.healthy_at_ms for task in self._tasks.values() if task.failures]
         times += [c.retry_at_ms for c in self._connectors.values() if c.made_revision != c.revision]
-        times += [c.fence_at_ms for c in self._connectors.values()]
+        times += [c.fencing.retry_at_ms for c in self._connectors.values()]
         times += [c.reload_at_ms for name, c in self._connectors.items() if self._may_reload(name)]
         return min((time for time in times if time is not None), default=None)
 
@@ -448,13 +459,14 @@ class Herder:
             self._actions.append(MakeTaskConfigs(name, self.config.connectors[name], connector.revision))
 
     def _decide_fencing(self, name: str, connector: _Connector, now_ms: int) -> None:
+        fencing = connector.fencing
         generation, tasks = self.config.generations.get(name, 0), self.config.task_count(name)
-        if not tasks or not self._must_fence(name) or connector.fencing == generation:
+        if not tasks or not self._must_fence(name) or fencing.given_up or fencing.generation == generation:
             return
         if any(task.connector == name for task in self.processes):
             return  # they are being stopped, and need not be cut off
-        if connector.fence_at_ms is None or now_ms >= connector.fence_at_ms:
-            connector.fencing, connector.fence_at_ms = generation, None
+        if fencing.retry_at_ms is None or now_ms >= fencing.retry_at_ms:
+            fencing.generation, fencing.retry_at_ms = generation, None
             former = self.config.fenced_tasks.get(name, 0)
             if former == tasks == 1:
                 former = 0  # the one that starts fences the one before by itself
@@ -465,11 +477,11 @@ class Herder:
 
     def _on_fenced_tasks(self, name: str) -> None:
         connector = self._connectors.get(name)
-        if connector is None or connector.fencing is None:
+        if connector is None:
             return
-        if connector.fencing_failures and connector.made_revision == connector.revision:
+        if connector.fencing.failures and connector.made_revision == connector.revision:
             self._show_connector(name, connector, Status(State.RUNNING))
-        connector.fencing, connector.fencing_failures, connector.fence_at_ms = None, 0, None
+        connector.fencing = _Fencing()
 
     def _is_outdated(self, task: _Task, want: Mapping[str, str | None] | None) -> bool:
         """Whether its process is not what is wanted. A new set of exactly-once tasks replaces all of the
@@ -539,7 +551,8 @@ class Herder:
         connector.revision += 1
         connector.failures = 0
         connector.retry_at_ms = None
-        connector.fencing, connector.fencing_failures, connector.fence_at_ms = None, 0, None
+        # What is being fenced now goes on: another fencing, later, would hit the tasks that start meanwhile.
+        connector.fencing = _Fencing(connector.fencing.generation)
 
     def _show_connector(self, name: str, connector: _Connector, status: Status) -> None:
         if connector.status != status:

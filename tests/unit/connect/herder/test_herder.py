@@ -537,6 +537,24 @@ def test_fencing_that_fails_shows_and_is_tried_again() -> None:
     assert bench.herder.connector_status("a") == Status(State.RUNNING)
 
 
+def test_a_restart_does_not_fence_twice() -> None:
+    bench = Bench(exactly_once=True)
+    (asked,) = bench.deploy()
+    assert len(fencings(bench.answer([{"t": "0"}], asked))) == 1
+    bench.herder.restart_connector("a", include_tasks=True, only_failed=False)
+    assert fencings(bench.decide()) == []
+
+
+def test_fencing_that_is_given_up_is_tried_again_by_a_restart() -> None:
+    bench = Bench(RestartPolicy(first_ms=100, longest_ms=400, attempts_max=0), exactly_once=True)
+    (asked,) = bench.deploy()
+    bench.answer([{"t": "0"}], asked)
+    bench.herder.on_fencing_failed("a", 1, "no answer", bench.now)
+    assert fencings(bench.decide()) == []
+    bench.herder.restart_connector("a", include_tasks=False, only_failed=True)
+    assert len(fencings(bench.decide())) == 1
+
+
 def test_at_least_once_tasks_need_no_fencing() -> None:
     bench = Bench()
     bench.running([{"t": "0"}, {"t": "1"}])
