@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from aiokafka.errors import KafkaError
-
+from connect.api import ConnectError
 from connect.herder.actions import Status
 from connect.herder.assignment import Assignor, Member, Plan
 from connect.herder.herder import Herder, Part
@@ -204,7 +203,7 @@ class Cluster:
         try:
             async with asyncio.timeout(self._worker.worker_sync_timeout_ms / 1000):
                 await self._configs.map.barrier()
-        except (KafkaError, TimeoutError) as exc:
+        except (ConnectError, TimeoutError) as exc:
             writer.release()
             raise OutOfSync(f"topic {self._worker.config_topic} could not be read to its end: {exc}") from exc
 

@@ -329,30 +329,36 @@ class Operations:
         if any(partition is None for partition, _ in offsets):
             raise ServiceError("Partition objects cannot be null")
         answer = await self._ask("alter_offsets", name, config, offsets=list(offsets))
-        if self._has_own_clients(config):
-            await self._write_own_offsets(name, config, offsets)
-        else:
-            await self._offsets.put(name, offsets)
+        await self._write_source_offsets(name, config, offsets)
         if answer["done"]:
             return f"The offsets for this connector have been {what} successfully"
         return _EXTERNAL_OFFSETS.format(what, what)
 
-    def _has_own_clients(self, config: Mapping[str, Any]) -> bool:
-        """Whether a source's offsets are (also) where the worker does not write them."""
-        own_topic = bool(config.get("offsets.storage.topic")) and not self._worker.standalone
-        return self._worker.exactly_once or own_topic
+    def _has_own_topic(self, config: Mapping[str, Any]) -> bool:
+        """Whether a source's offsets may be elsewhere than in the worker's topic (KIP-618)."""
+        if self._worker.standalone:
+            return False
+        elsewhere = "producer.override.bootstrap.servers" in config or (
+            "producer.bootstrap.servers" in self._worker.originals
+        )
+        return bool(config.get("offsets.storage.topic")) or (self._worker.exactly_once and elsewhere)
 
     async def _source_offsets(self, name: str, config: Mapping[str, Any]) -> Offsets:
         await self._offsets.map.barrier()
-        own = await self._ask("source_offsets", name, config) if self._has_own_clients(config) else ()
+        own = await self._ask("source_offsets", name, config) if self._has_own_topic(config) else ()
         return merged(self._offsets.offsets(name), own)
 
-    async def _write_own_offsets(self, name: str, config: Mapping[str, Any], offsets: Offsets) -> None:
-        """To the connector's own topic, and to the worker's, where readers look for what is not in there: so
+    async def _write_source_offsets(self, name: str, config: Mapping[str, Any], offsets: Offsets) -> None:
+        """To the topic that counts, and to the worker's, where readers look for what is not in the other: so
         what is to be forgotten is forgotten there first."""
+        has_own = self._has_own_topic(config)
+        if not has_own and not self._worker.exactly_once:
+            await self._offsets.put(name, offsets)
+            return
         if self._worker.exactly_once and (tasks := self._herder.config.fenced_tasks.get(name)):
             await self._ask("fence", name, config, tasks=tasks, timeout_s=FENCING_S)
-        await self._offsets.put(name, [pair for pair in offsets if pair[1] is None])
+        if has_own:
+            await self._offsets.put(name, [pair for pair in offsets if pair[1] is None])
         answer = await self._ask("write_source_offsets", name, config, offsets=list(offsets))
         if answer["own"]:
             await self._offsets.put(name, [pair for pair in offsets if pair[1] is not None])

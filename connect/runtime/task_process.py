@@ -204,7 +204,7 @@ class TaskProcess:
     async def _give_offsets(self) -> None:
         try:
             offsets = await self._events.offsets_after_fencing(self.task)
-        except ConnectError as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever kept it from going on is the task's failure
             self._trace = trace_of(exc)
             self._kill_now()
         else:

@@ -113,12 +113,17 @@ class TopicMap:
         await asyncio.gather(*self._jobs, return_exceptions=True)
         if self._consumer is not None:
             await self._consumer.stop()
-        self._fail_waiting(ConnectError("the worker is stopping"))
+        self.failure = ConnectError("the worker is stopping")
+        self._fail_waiting(self.failure)
 
     async def barrier(self) -> None:
-        """Wait until everything that is in the topic now has been read: also for transactions to end."""
+        """Wait until everything that is in the topic now has been read: also for transactions to end.
+        Raises `ConnectError`."""
         assert self._probe is not None, "start first"
-        ends = await self._probe.end_offsets(list(self._positions))
+        try:
+            ends = await self._probe.end_offsets(list(self._positions))
+        except KafkaError as exc:
+            raise ConnectError(f"the end of topic {self.topic} could not be asked for: {exc}") from exc
         await self._reach(ends)
 
     @property
@@ -182,10 +187,10 @@ class TopicMap:
             self._all_posted.set()
 
     async def _reach(self, ends: Mapping[aiokafka.TopicPartition, int]) -> None:
-        if self.failure is not None:
-            raise self.failure
         waiting = dict(ends)
         while True:
+            if self.failure is not None:
+                raise self.failure
             await self._pass_markers()
             if self._is_reached(waiting):
                 return

@@ -24,7 +24,7 @@ from connect.testing.millstream import Broker, Worker, kill_quietly
 from connect.testing.postgres import PostgresServer
 from connect.testing.topics import Topics
 
-KILLS = 8
+KILLS = 5
 SEED = 618
 LINES, ROWS = 40, 7  # written at a time
 STRING = "org.apache.kafka.connect.storage.StringConverter"
