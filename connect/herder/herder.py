@@ -405,7 +405,7 @@ class Herder:
         times += [task.restart_at_ms for task in self._tasks.values() if task.phase is Phase.FAILED]
         times += [task.healthy_at_ms for task in self._tasks.values() if task.failures]
         times += [c.retry_at_ms for c in self._connectors.values() if c.made_revision != c.revision]
-        times += [c.fencing.retry_at_ms for c in self._connectors.values()]
+        times += [c.fencing.retry_at_ms for name, c in self._connectors.items() if self._may_fence(name)]
         times += [c.reload_at_ms for name, c in self._connectors.items() if self._may_reload(name)]
         return min((time for time in times if time is not None), default=None)
 
@@ -459,18 +459,22 @@ class Herder:
             self._actions.append(MakeTaskConfigs(name, self.config.connectors[name], connector.revision))
 
     def _decide_fencing(self, name: str, connector: _Connector, now_ms: int) -> None:
-        fencing = connector.fencing
-        generation, tasks = self.config.generations.get(name, 0), self.config.task_count(name)
-        if not tasks or not self._must_fence(name) or fencing.given_up or fencing.generation == generation:
+        fencing, generation = connector.fencing, self.config.generations.get(name, 0)
+        if not self._may_fence(name) or fencing.given_up or fencing.generation == generation:
             return
-        if any(task.connector == name for task in self.processes):
-            return  # they are being stopped, and need not be cut off
         if fencing.retry_at_ms is None or now_ms >= fencing.retry_at_ms:
             fencing.generation, fencing.retry_at_ms = generation, None
-            former = self.config.fenced_tasks.get(name, 0)
+            former, tasks = self.config.fenced_tasks.get(name, 0), self.config.task_count(name)
             if former == tasks == 1:
                 former = 0  # the one that starts fences the one before by itself
             self._actions.append(FenceTasks(name, self.config.connectors[name], former, tasks, generation))
+
+    def _may_fence(self, name: str) -> bool:
+        """Whether the former tasks are to be fenced now: not while one of them is being stopped here, which
+        need not be cut off."""
+        if not self._must_fence(name) or not self.config.task_count(name):
+            return False
+        return not any(task.connector == name for task in self.processes)
 
     def _must_fence(self, name: str) -> bool:
         return name in self.config.to_fence and self._is_exactly_once(self.config.connectors.get(name, {}))

@@ -537,6 +537,15 @@ def test_fencing_that_fails_shows_and_is_tried_again() -> None:
     assert bench.herder.connector_status("a") == Status(State.RUNNING)
 
 
+def test_fencing_that_failed_is_forgotten_while_the_connector_is_stopped() -> None:
+    bench = Bench(exactly_once=True)
+    (asked,) = bench.deploy()
+    bench.answer([{"t": "0"}], asked)
+    bench.herder.on_fencing_failed("a", 1, "no answer", bench.now)
+    bench.target("STOPPED")
+    assert bench.herder.next_wakeup_ms() is None
+
+
 def test_a_restart_does_not_fence_twice() -> None:
     bench = Bench(exactly_once=True)
     (asked,) = bench.deploy()
