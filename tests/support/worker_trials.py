@@ -348,7 +348,7 @@ class WorkerTrial:
             wanted = {f"{topic} {number}" for number in range(self._lines[topic])}
         else:
             pairs = [(task, int(number)) for task, number in map(str.split, values)]
-            ends = {task: max(number for other, number in pairs if other == task) for task, _ in pairs}
+            ends = {task: number for task, number in sorted(pairs)}  # the last one of each
             wanted = {f"{task} {number}" for task, end in ends.items() for number in range(end)}
         return wanted <= values
 
