@@ -348,7 +348,7 @@ class WorkerTrial:
             wanted = {f"{topic} {number}" for number in range(self._lines[topic])}
         else:
             pairs = [(task, int(number)) for task, number in map(str.split, values)]
-            ends = {task: number for task, number in sorted(pairs)}  # the last one of each
+            ends = dict(sorted(pairs))  # the last number of each task
             wanted = {f"{task} {number}" for task, end in ends.items() for number in range(end)}
         return wanted <= values
 
