@@ -122,6 +122,12 @@ class SourceTaskContext(Protocol):
         record carries it (KIP-910). It comes back in `commit` once it is durable."""
         ...
 
+    def report_errant(self, record: SourceRecord, error: Exception) -> None:
+        """Called in `poll`, instead of returning the record: a piece of the source that cannot be read, with
+        its place as the source offset and what is there as the value. It is counted and logged, and left out
+        if `errors.tolerance` is all; else this raises `ConnectError`."""
+        ...
+
     def wait(self, seconds: float) -> bool:
         """Sleep until the time is over or the task should stop; True if it should stop."""
         ...

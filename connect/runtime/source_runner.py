@@ -51,6 +51,7 @@ class SourceContext:
         self.transactions = transactions
         self._channel = channel
         self.advances: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
+        self.report: Callable[[SourceRecord, Exception], None] | None = None
         self._offsets = {frozen(partition): offset for partition, offset in offsets}
 
     @property
@@ -63,6 +64,11 @@ class SourceContext:
 
     def advance(self, source_partition: Mapping[str, Any], source_offset: Mapping[str, Any]) -> None:
         self.advances.append((source_partition, source_offset))
+
+    def report_errant(self, record: SourceRecord, error: Exception) -> None:
+        if self.report is None:
+            raise ConnectError("the task has not started yet")
+        self.report(record, error)
 
     def wait(self, seconds: float) -> bool:
         return self._channel.wait(seconds)
@@ -100,6 +106,7 @@ class SourceRunner:
         self.meter = SourceMeter(
             context.metrics, errors.counts, lambda: channel.paused, lambda: producer.queued
         )
+        context.report = self._report_errant
         self._known_topics: set[str] = set()
         self._header_cache: dict[tuple[str, int], tuple[Sequence[Header], Headers]] = {}
 
@@ -201,6 +208,12 @@ class SourceRunner:
         # In order: one source partition may come as several equal dicts.
         for number in sorted(latest.values()):
             note(records[number].source_partition, records[number].source_offset)
+
+    def _report_errant(self, record: SourceRecord, error: Exception) -> None:
+        name = Plugins.discover().name_of(self._task)
+        value_type = type_of(record.value_schema, record.raw_value)
+        self._errors.reject(Failure(record, Stage.TASK_POLL, name, error, value_type))
+        self._errors.counts.skipped += 1
 
     def _take_advances(self) -> None:
         """Offsets without records, once the records before them are with the producer."""

@@ -49,6 +49,7 @@ class SourceRunContext:
         self.task_id = task_id
         self.metrics = TaskMetrics()
         self.advances: list[Offset] = []
+        self.errant: list[tuple[SourceRecord, Exception]] = []
         self._offsets = offsets
         self._stop = threading.Event()
 
@@ -66,6 +67,9 @@ class SourceRunContext:
 
     def advance(self, source_partition: Mapping[str, Any], source_offset: Mapping[str, Any]) -> None:
         self.advances.append((source_partition, source_offset))
+
+    def report_errant(self, record: SourceRecord, error: Exception) -> None:
+        self.errant.append((record, error))
 
     def wait(self, seconds: float) -> bool:
         return self._stop.wait(seconds)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from connect.api import TaskMetrics, TopicPartition, TransactionContext
+from connect.api import SourceRecord, TaskMetrics, TopicPartition, TransactionContext
 from connect.testing.tasks import SinkRunContext
 
 
@@ -29,6 +29,9 @@ class SourceContext:
 
     def advance(self, source_partition: Mapping[str, Any], source_offset: Mapping[str, Any]) -> None:
         self.advanced = source_offset
+
+    def report_errant(self, record: SourceRecord, error: Exception) -> None:
+        raise error
 
     def wait(self, seconds: float) -> bool:
         self.waits_s.append(seconds)
