@@ -569,6 +569,11 @@ class PostgresSourceConfig(Config):
         """The SELECT that a user gave for `schema.table`, or None."""
         return self.originals.get(f"snapshot.select.statement.overrides.{table}")
 
+    @property
+    def takes_signals(self) -> bool:
+        """Somebody can ask for a snapshot."""
+        return self.signal_data_collection is not None or bool({"kafka", "file"} & {*self.signal_channels})
+
     def signal_consumer(self) -> dict[str, str]:
         """What the settings `signal.consumer.*` say, without that prefix."""
         return {

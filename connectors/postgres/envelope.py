@@ -81,6 +81,15 @@ class SourceBlocks:
             f',"xmin":{"null" if self.xmin is None else self.xmin},"origin":{name},"origin_lsn":{lsn}}}',
         )
 
+    def incremental(self, source_table: str, ts_us: int, commit_lsn: int, lsn: int) -> str:
+        """The source block of rows that an incremental snapshot writes at `lsn`, which it calls nobody's."""
+        before = f'\\"{commit_lsn}\\"' if commit_lsn else "null"
+        return (
+            f'{self._head}{ts_us // 1000},"snapshot":"incremental",{self._db}'
+            f'"sequence":"[{before},\\"{lsn}\\"]","ts_us":{ts_us},"ts_ns":{ts_us}000,{source_table}'
+            '"txId":null,"lsn":null,"xmin":null,"origin":null,"origin_lsn":null}'
+        )
+
 
 class TransactionSource:
     """The parts of a source block that are the same for all changes of a transaction."""

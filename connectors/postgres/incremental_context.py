@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from connect.api import ConnectError
 from connectors.postgres.java_objects import read_key, write_key
+from connectors.postgres.offsets import REQUESTS
 
 _PREFIX: Final = "incremental_snapshot_"
 _COLLECTIONS: Final = f"{_PREFIX}collections"
@@ -28,7 +29,8 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A table that is to be read: `schema.table`, which rows, and the column to go by instead of the key."""
+    """A table that is to be read: `schema.table`, which rows (SQL in parentheses), and the column to go by
+    instead of the key."""
 
     name: str
     condition: str | None = None
@@ -149,10 +151,14 @@ def _read(offset: Mapping[str, Any], name: str) -> Key | None:
 
 
 def without_context(offset: Mapping[str, Any]) -> dict[str, Any]:
-    """The offset but for what it says of an incremental snapshot."""
-    return {name: value for name, value in offset.items() if not name.startswith(_PREFIX)}
+    """The offset but for what it says of snapshots that were asked for."""
+    return {name: value for name, value in offset.items() if not _is_context(name)}
 
 
 def context_of(offset: Mapping[str, Any]) -> dict[str, Any]:
-    """What the offset says of an incremental snapshot."""
-    return {name: value for name, value in offset.items() if name.startswith(_PREFIX)}
+    """What the offset says of snapshots that were asked for."""
+    return {name: value for name, value in offset.items() if _is_context(name)}
+
+
+def _is_context(name: str) -> bool:
+    return name.startswith(_PREFIX) or name == REQUESTS

@@ -6,6 +6,7 @@ the record's change, `lsn_commit` the end of the last transaction before it, and
 up to which every change of its transaction has been written: less than `lsn` where more of it follows.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NewType
@@ -17,10 +18,10 @@ _LSN_LIMIT: Final = 1 << 64
 PROGRESS: Final = "snapshot_progress"
 """Millstream's own field: how far the snapshot is. Debezium passes over it and starts the snapshot over."""
 
-REQUEST: Final = "snapshot_request"
-"""Millstream's own field: what a blocking snapshot that is under way was asked to read."""
+REQUESTS: Final = "snapshot_requests"
+"""Millstream's own field: the blocking snapshots that are under way or wait."""
 
-_OF_SNAPSHOT: Final = ("last_snapshot_record", "snapshot", "snapshot_completed", PROGRESS, REQUEST)
+_OF_SNAPSHOT: Final = ("last_snapshot_record", "snapshot", "snapshot_completed", PROGRESS, REQUESTS)
 _POSITIONS: Final = frozenset({"lsn", "lsn_proc", "lsn_commit"})
 
 
@@ -71,6 +72,11 @@ def read_offset(offset: Mapping[str, Any]) -> Position:
 def moved(offset: Mapping[str, Any], lsn: Lsn) -> dict[str, Any]:
     """The same offset further on: everything that committed before `lsn` has been written."""
     return {name: lsn if name in _POSITIONS else value for name, value in offset.items()}
+
+
+def start_offset(lsn: int) -> dict[str, Any]:
+    """The offset of a stream that begins here, with nothing written."""
+    return {"lsn_proc": lsn, "lsn_commit": lsn, "lsn": lsn, "ts_usec": time.time_ns() // 1000}
 
 
 def without_snapshot(offset: Mapping[str, Any]) -> dict[str, Any]:

@@ -151,7 +151,7 @@ class SignalChannels:
         self._channels = [self._KINDS[name](config) for name in config.signal_channels if name in self._KINDS]
         self._interval_s = config.signal_poll_interval_ms / 1000
         self._due = 0.0
-        self._unstored = False
+        self._unstored = self._is_stored_next = False
 
     def read(self) -> list[Signal]:
         """What has come since the last time, once per signal.poll.interval.ms."""
@@ -162,15 +162,17 @@ class SignalChannels:
         self._unstored = self._unstored or bool(found)
         return found
 
-    @property
-    def unstored(self) -> bool:
-        """Signals were read, and no offset has been stored since."""
-        return self._unstored
+    def must_store(self) -> bool:
+        """Signals were read that no offset stands for yet; the one that is handed out now will."""
+        if not self._unstored:
+            return False
+        self._unstored, self._is_stored_next = False, True
+        return True
 
     def stored(self) -> None:
-        """An offset from after the last `read` is durable."""
-        if self._unstored:
-            self._unstored = False
+        """The offsets handed out so far are durable."""
+        if self._is_stored_next:
+            self._is_stored_next = False
             for channel in self._channels:
                 channel.obeyed()
 

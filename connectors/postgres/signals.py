@@ -5,13 +5,10 @@ A signal has an id, a type and data in JSON. Whatever the channel, they are take
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-EXECUTE, STOP, PAUSE, RESUME, LOG = (
-    "execute-snapshot", "stop-snapshot", "pause-snapshot", "resume-snapshot", "log",
-)  # fmt: skip
 OPEN, CLOSE = "snapshot-window-open", "snapshot-window-close"
 INCREMENTAL, BLOCKING = "INCREMENTAL", "BLOCKING"
 _ID_COLUMNS: Final = 3
@@ -44,18 +41,24 @@ class SnapshotRequest:
                 return text
         return None
 
-    def to_json(self) -> str:
-        return json.dumps({"id": self.id, "tables": self.tables, "conditions": self.conditions})
 
-    @classmethod
-    def from_json(cls, text: str) -> "SnapshotRequest":
-        """A blocking one from `to_json`; raises `ValueError`."""
-        try:
-            found = json.loads(text)
-            conditions = tuple((str(table), str(select)) for table, select in found["conditions"])
-            return cls(found["id"], BLOCKING, tuple(map(str, found["tables"])), conditions)
-        except (KeyError, TypeError) as exc:
-            raise ValueError(f"{text!r} is no request of a blocking snapshot") from exc
+def show_requests(requests: Iterable[SnapshotRequest]) -> str:
+    """Blocking ones, as they stand in an offset."""
+    return json.dumps([{"id": r.id, "tables": r.tables, "conditions": r.conditions} for r in requests])
+
+
+def read_requests(text: str) -> list[SnapshotRequest]:
+    """From `show_requests`; raises `ValueError`."""
+    try:
+        return [
+            SnapshotRequest(
+                found["id"], BLOCKING, tuple(map(str, found["tables"])),
+                tuple((str(table), str(select)) for table, select in found["conditions"]),
+            )
+            for found in json.loads(text)
+        ]  # fmt: skip
+    except (KeyError, TypeError) as exc:
+        raise ValueError(f"{text!r} are no requests of blocking snapshots") from exc
 
 
 def matches(pattern: str, table: str) -> bool:

@@ -1,7 +1,6 @@
 """The snapshot: every captured table read by COPY as of one moment, in chunks, made into records."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +17,15 @@ from connectors.postgres.filters import Filters
 from connectors.postgres.notifications import SnapshotNotifications
 from connectors.postgres.plan import TablePlan
 from connectors.postgres.records import RecordMaker
-from connectors.postgres.snapshot_chunks import CHUNK_BYTES_MAX, ChunkMaker, Progress, Scan, table_size
+from connectors.postgres.snapshot_chunks import (
+    CHUNK_BYTES_MAX,
+    ChunkMaker,
+    Override,
+    Progress,
+    Scan,
+    captured_columns,
+    table_size,
+)
 from connectors.postgres.snapshot_progress import SnapshotMeter
 from connectors.postgres.snapshot_readers import QUEUE_BYTES_MAX, ParallelReader, SerialReader
 from connectors.postgres.snapshot_records import SnapshotPoint, SnapshotRecords
@@ -31,11 +38,11 @@ _OWN_SNAPSHOT: Final = ("repeatable_read", "serializable")
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which of the captured tables are read (`schema.table`, as regexes, empty: those that the config
-    says), by which SELECT where it is not the table, and what has been read already."""
+    """Which of the captured tables are read (None: those that the config says), by which SELECT where it is
+    not the table itself, and what has been read already. Tables are `schema.table`."""
 
-    tables: Sequence[re.Pattern[str]] = ()
-    overrides: Mapping[str, str] = field(default_factory=dict)
+    override: Override
+    wants: Callable[[str], bool] | None = None
     progress: Progress = field(default_factory=Progress)
 
 
@@ -65,7 +72,7 @@ class Snapshot:
             tables = self._tables(control, scope)
             self._lock(control, tables)
             chunks = ChunkMaker(
-                tables, partial(self._open, scope.overrides), scope.overrides, self._chunk_bytes(),
+                tables, partial(self._open, scope.override), scope.override, self._chunk_bytes(),
                 scope.progress,
             )  # fmt: skip
             records = SnapshotRecords(
@@ -148,7 +155,7 @@ class Snapshot:
         found = sorted(
             (self._filters.snapshot_order(schema, name), schema, name, oid)
             for oid, schema, name in catalog.tables()
-            if self._is_wanted(schema, name, scope.tables)
+            if self._is_wanted(schema, name, scope)
         )
         tables = [catalog.table(oid, schema, name) for _, schema, name, oid in found]
         present = [table for table in tables if table is not None]
@@ -158,24 +165,18 @@ class Snapshot:
             present.sort(key=lambda table: rows[table.oid], reverse=order == "descending")
         return present
 
-    def _is_wanted(self, schema: str, name: str, tables: Sequence[re.Pattern[str]]) -> bool:
-        if not tables:
+    def _is_wanted(self, schema: str, name: str, scope: Scope) -> bool:
+        if scope.wants is None:
             return self._filters.in_snapshot(schema, name)
-        return self._filters.keeps_table(schema, name) and any(
-            pattern.fullmatch(f"{schema}.{name}") for pattern in tables
-        )
+        return self._filters.keeps_table(schema, name) and scope.wants(f"{schema}.{name}")
 
-    def _open(self, overrides: Mapping[str, str], connection: psycopg.Connection[Any], table: Table) -> Scan:
+    def _open(self, override_of: Override, connection: psycopg.Connection[Any], table: Table) -> Scan:
         """How to read the table's columns that are captured or belong to its key."""
-        key = {*table.key, *self._filters.key_columns(table)}
-        columns = [
-            column for column in table.columns
-            if column.name in key or self._filters.keeps_column(table.schema, table.name, column.name)
-        ]  # fmt: skip
+        columns = captured_columns(self._filters, table)
         incoming = [(column.name, column.type, column.typmod) for column in columns]
         plan = TablePlan(table, incoming, (), self._config, self._types, self._filters)
         names = [column.name for column in columns]
-        override = overrides.get(table.full_name)
+        override = override_of(table.full_name)
         if override is None:
             source = _quoted(table)
             wanted = ", ".join(f"t.{quote_name(name)}" for name in names)

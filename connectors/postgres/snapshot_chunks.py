@@ -11,15 +11,16 @@ interrupted snapshot can go on at the piece it was in. Pieces are ranges of page
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import psycopg
 
 from connect.api import ConnectError
-from connectors.postgres.catalog import Table
+from connectors.postgres.catalog import Column, Table
 from connectors.postgres.connection import quote_name
+from connectors.postgres.filters import Filters
 from connectors.postgres.literals import quote_literal
 from connectors.postgres.plan import TablePlan
 
@@ -65,6 +66,16 @@ def table_size(connection: psycopg.Connection[Any], oid: int) -> TableSize | Non
     is_heap, is_parent, file_node, heap_bytes, toast_bytes, rows, page_bytes = row
     known = int(rows) if rows > 0 or heap_bytes == 0 else None  # -1: never analyzed; 0 may mean the same
     return TableSize(bool(is_heap), is_parent, file_node, heap_bytes, toast_bytes, known, page_bytes)
+
+
+def captured_columns(filters: Filters, table: Table) -> list[Column]:
+    """The columns that are captured or belong to a key."""
+    keys = {*table.key, *filters.key_columns(table)}
+    return [
+        column
+        for column in table.columns
+        if column.name in keys or filters.keeps_column(table.schema, table.name, column.name)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +220,7 @@ class Chunk:
     is_last: bool
 
 
+Override = Callable[[str], str | None]
 OpenTable = Callable[[psycopg.Connection[Any], Table], Scan]
 
 
@@ -216,12 +228,12 @@ class ChunkMaker:
     """The chunks of a snapshot in their order, each worked out when it is asked for."""
 
     def __init__(
-        self, tables: Sequence[Table], open_table: OpenTable, overrides: Mapping[str, str],
+        self, tables: Sequence[Table], open_table: OpenTable, override: Override,
         chunk_bytes: int, progress: Progress,
     ) -> None:  # fmt: skip
         self._tables = iter([table for table in tables if table.full_name not in progress.done])
         self._open = open_table
-        self._overrides = overrides
+        self._override = override
         self._chunk_bytes = chunk_bytes
         self._resume = progress
         self._done = progress.done
@@ -253,7 +265,7 @@ class ChunkMaker:
         """How the table is read, from where an interrupted snapshot was if it was read the same way."""
         table = scan.table
         size = table_size(connection, table.oid)
-        if size is None or size.is_parent or table.full_name in self._overrides:
+        if size is None or size.is_parent or self._override(table.full_name) is not None:
             return Whole()
         self._file_node = size.file_node
         resume = self._resume if self._resume.table == table.full_name else Progress()

@@ -31,7 +31,8 @@ class SnapshotPoint:
     """What the snapshot shows and where the stream goes on behind it.
 
     `name` is an exported snapshot, None to take one now. A snapshot that interrupts the stream has the
-    stream's `commit_lsn`, `tx_id` and `stream_offset`, and in `request` what says how to go on with it.
+    stream's `commit_lsn`, `tx_id` and `stream_offset`, and what says how to go on: `requests` while it is
+    under way, `requests_left` behind it.
     """
 
     lsn: Lsn
@@ -40,7 +41,8 @@ class SnapshotPoint:
     commit_lsn: int = 0
     tx_id: int | None = None
     stream_offset: Mapping[str, Any] = field(default_factory=dict)
-    request: Mapping[str, Any] = field(default_factory=dict)
+    requests: Mapping[str, Any] = field(default_factory=dict)
+    requests_left: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -64,7 +66,7 @@ def copy_rows(plan: TablePlan, lines: Sequence[bytes]) -> list[list[str]]:
             fields = text[:-1].split("\t") if encoders else []
             if "\\" in text:
                 fields = [
-                    "null" if item == _NULL_TEXT else encode(_unescape(item)) if encode else item
+                    "null" if item == _NULL_TEXT else encode(unescape(item)) if encode else item
                     for item, encode in zip(fields, encoders, strict=True)
                 ]
             else:
@@ -76,7 +78,8 @@ def copy_rows(plan: TablePlan, lines: Sequence[bytes]) -> list[list[str]]:
     return rows
 
 
-def _unescape(item: str) -> str:
+def unescape(item: str) -> str:
+    """A field of a line of COPY that is not null."""
     if "\\" not in item:
         return item
     return _ESCAPE.sub(lambda found: _ESCAPES.get(found[1], found[1]), item)
@@ -104,7 +107,7 @@ class SnapshotRecords:
         self._pending: _Pending | None = None
         self._plan: TablePlan | None = None
         self._rows = 0  # of the table
-        self._first_of_all = True
+        self._first_of_all = False
         self._middle = ""
 
     def _offset(self, progress: Progress | None) -> dict[str, Any]:
@@ -112,9 +115,9 @@ class SnapshotRecords:
         point = self._point
         offset = snapshot_offset(point.lsn, self._tx_id, self._ts_us, progress is None, point.kind)
         if progress is None:
-            return {**point.stream_offset, **offset}
+            return {**point.stream_offset, **offset, **point.requests_left}
         shown = {PROGRESS: progress.to_json()} if progress != Progress() else {}
-        return {**point.stream_offset, **offset, **point.request, **shown}
+        return {**point.stream_offset, **offset, **point.requests, **shown}
 
     def started(self, tables: Sequence[str]) -> list[SourceRecord]:
         self._tables = list(tables)
@@ -140,6 +143,7 @@ class SnapshotRecords:
         return batch
 
     def _begin_table(self, plan: TablePlan, batch: list[SourceRecord]) -> None:
+        self._first_of_all = self._plan is None  # of rows, if the first table has any
         self._plan = plan
         self._rows = 0
         self._middle = self._markers.middle.block(plan.source_table, self._point.lsn)

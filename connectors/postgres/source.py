@@ -26,11 +26,22 @@ from connectors.postgres.heartbeat import Heartbeats
 from connectors.postgres.identity import set_identities
 from connectors.postgres.messages import MessageRecords
 from connectors.postgres.notifications import Notifications, SnapshotNotifications
-from connectors.postgres.offsets import PROGRESS, Lsn, Position, moved, parse_lsn, read_offset, show_lsn
+from connectors.postgres.offsets import (
+    PROGRESS,
+    Lsn,
+    Position,
+    moved,
+    parse_lsn,
+    read_offset,
+    show_lsn,
+    start_offset,
+)
+from connectors.postgres.on_demand import OnDemand
 from connectors.postgres.plan import TablePlan
 from connectors.postgres.publication import Publication
 from connectors.postgres.records import RecordMaker
 from connectors.postgres.schema_changes import SchemaChanges
+from connectors.postgres.signal_channels import SignalChannels
 from connectors.postgres.slots import (
     LostWalError,
     Slot,
@@ -95,6 +106,7 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         self._failures = 0
         self._silence_s = config.silence_timeout_ms / 1000
         self._stream_meter = StreamMeter(context.metrics, config)
+        self._channels: SignalChannels | None = None
         self._batches = self._run()
         self._started = True
 
@@ -139,12 +151,16 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
             position = read_offset(offset)
             if self._stream is not None and not position.in_snapshot:
                 self._stream.confirm(position.start)
+        if self._channels is not None:
+            self._channels.stored()
 
     def stop(self) -> None:
         if not self._started:  # the stored offset was refused, and nothing is open
             return
         self._batches = iter(())
         self._disconnect()
+        if self._channels is not None:
+            self._channels.close()
         if self._config.slot_drop_on_stop:
             with connect(self._config) as connection:
                 drop_slot(connection, self._config.slot_name)
@@ -170,7 +186,7 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
             publication.prepare()
             self._replication = ReplicationConnection(config)
         if self._wants_snapshot(position, slot):
-            scope = Scope(overrides=self._overrides(), progress=self._progress(position, slot))
+            scope = Scope(self._override, progress=self._progress(position, slot))
             point = yield from self._snapshot_point(slot)
             yield from self._pause(config.snapshot_delay_ms / 1000)
             yield from self._read_snapshot(point, scope)
@@ -216,11 +232,8 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
             return mode.when_changes_are_lost or (mode.without_offset and self._config.slot_drop_on_stop)
         return mode.when_changes_are_lost and is_behind(self._config, position, slot)
 
-    def _overrides(self) -> dict[str, str]:
-        return {
-            table: select for table in self._config.snapshot_overrides
-            if (select := self._config.override(table)) is not None
-        }  # fmt: skip
+    def _override(self, table: str) -> str | None:
+        return self._config.override(table) if table in self._config.snapshot_overrides else None
 
     def _progress(self, position: Position | None, slot: Slot | None) -> Progress:
         """What an interrupted snapshot has read already, as far as it still counts.
@@ -276,10 +289,12 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         reader = self._whole_transactions((yield from self._start_streaming(start)))
         log.info("streaming", slot=config.slot_name, lsn=show_lsn(start))
         records = self._records()
+        base = self._last_offset or start_offset(start)
+        on_demand = self._on_demand(base)
         stream = self._stream = Stream(
             self._replication_connection(), reader, start, resume,
             _Plans(config, self._filters, catalog).plan, records, self._unavailable(), config,
-            self._silence_s,
+            self._silence_s, on_demand.watch,
         )  # fmt: skip
         xmin = SlotXmin(config, self._ordinary_connection(), records.sources)
         heartbeats = Heartbeats(config, self._maker.source_partition)
@@ -296,6 +311,23 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
                 if offset is not None:
                     batch.append(heartbeats.record(offset))
             yield batch
+            yield from on_demand.steps(stream, lambda: self._last_offset or base)
+            changed = on_demand.changed_offset(stream, self._last_offset or base)
+            if changed is not None:
+                self._last_offset = changed
+                self._context.advance(self._maker.source_partition, changed)
+
+    def _on_demand(self, offset: Mapping[str, Any]) -> OnDemand:
+        return OnDemand(
+            self._config, self._filters, self._ordinary_connection(), self._notifications, self._maker,
+            self._signals(), self._read_snapshot, self._override, offset,
+        )  # fmt: skip
+
+    def _signals(self) -> SignalChannels:
+        """The channels of signals, which stay open when the connection to the server is lost."""
+        if self._channels is None:
+            self._channels = SignalChannels(self._config)
+        return self._channels
 
     def _records(self) -> Records:
         """Who makes the records of the stream."""

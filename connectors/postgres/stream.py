@@ -13,11 +13,14 @@ from connectors.postgres import pgoutput
 from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.connection import XLOG_DATA, XLOG_HEAD_BYTES, MessageReader, ReplicationConnection
 from connectors.postgres.envelope import SourceBlocks, TransactionSource, timestamps
+from connectors.postgres.incremental_chunks import Window
+from connectors.postgres.incremental_context import without_context
 from connectors.postgres.messages import SOURCE_TABLE, MessageRecords
 from connectors.postgres.offsets import Lsn, Position, show_lsn
 from connectors.postgres.plan import TablePlan
-from connectors.postgres.records import CREATE, RECORD_OVERHEAD_BYTES, Change, RecordMaker
+from connectors.postgres.records import CREATE, READ, RECORD_OVERHEAD_BYTES, Change, RecordMaker
 from connectors.postgres.schema_changes import SchemaChanges
+from connectors.postgres.signal_watch import SignalWatch
 from connectors.postgres.transactions import MESSAGES, TransactionRecords
 from connectors.postgres.unavailable import UnavailableValues
 
@@ -69,9 +72,11 @@ class Stream:
     def __init__(
         self, connection: ReplicationConnection, reader: MessageReader, start: Lsn, resume: Position | None,
         plan_of: PlanOf, records: Records, unavailable: UnavailableValues | None,
-        config: PostgresSourceConfig, silence_s: float,
+        config: PostgresSourceConfig, silence_s: float, watch: SignalWatch | None = None,
     ) -> None:  # fmt: skip
         self._connection = connection
+        self._watch = watch
+        self._interrupted = False
         self._reader = reader
         self._resume = resume
         self._plan_of = plan_of
@@ -118,7 +123,8 @@ class Stream:
         receive = self._reader.receive
         tail = timestamps(time.time_ns())
         deadline = time.monotonic() + wait_s
-        while len(batch) <= batch_size and size < bytes_max:
+        self._interrupted = False
+        while len(batch) <= batch_size and size < bytes_max and not self._interrupted:
             message = receive()
             if message is None:
                 if len(batch) > (1 if self._last_lsn >= 0 else 0):
@@ -150,7 +156,7 @@ class Stream:
 
     def _row(self, kind: int, oid: int, lsn: int, data: bytes, tail: str, batch: list[SourceRecord]) -> None:
         self.seen[kind] += 1
-        if lsn <= self._skip_until or kind in self._skipped:
+        if lsn <= self._skip_until or (kind in self._skipped and self._watch is None):
             return
         try:
             plan = self._plans[oid]
@@ -168,6 +174,15 @@ class Stream:
         except pgoutput.MalformedMessage as exc:
             self._unreadable(plan, lsn, exc)
             return
+        window = None
+        if self._watch is not None and self._begin is not None:
+            is_skipped = kind in self._skipped
+            window = self._watch.row(kind, plan, old, new, self._begin.xid, is_skipped)
+            self._interrupted = self._watch.interrupts
+            if is_skipped:
+                if window is not None:
+                    self._write(window, lsn, tail, batch)
+                return
         if self._skip_unchanged and old and new and not key_only and plan.row(old) == plan.row(new):
             return
         if self._unavailable is not None and new is not None:
@@ -187,6 +202,35 @@ class Stream:
             batch += records
         if self._maker.transaction is not None:
             self._numbered(batch)
+        if window is not None:
+            self._write(window, lsn, tail, batch)
+
+    def _write(self, window: Window, lsn: int, tail: str, batch: list[SourceRecord]) -> None:
+        """The rows of an incremental snapshot that belong here. Only with the last one they are done."""
+        assert self._watch is not None
+        source = self.incremental_source(window, lsn)
+        rows = list(window.rows.values())
+        for row in rows[:-1]:
+            offset = self._at(lsn, "INSERT", batch)
+            batch.append(self._maker.present(READ, window.plan, row, source, tail, offset))
+        if not rows:
+            self._watch.written(window)
+            if lsn == self._last_lsn:
+                known = without_context(batch[-1].source_offset)
+                batch[-1].source_offset = {**known, **self._watch.fields()}
+            return
+        at = self._at(lsn, "INSERT", batch)
+        self._watch.written(window)
+        offset = {**without_context(at), **self._watch.fields()}
+        batch.append(self._maker.present(READ, window.plan, rows[-1], source, tail, offset))
+        if self._maker.transaction is not None:
+            self._numbered(batch)
+
+    def incremental_source(self, window: Window, lsn: int) -> str:
+        """The source block of a window's rows that are written at `lsn`."""
+        return self._sources.incremental(
+            window.plan.source_table, time.time_ns() // 1000, self._commit_lsn, lsn
+        )
 
     def _unreadable(self, plan: TablePlan, lsn: int, exc: pgoutput.MalformedMessage) -> None:
         """event.processing.failure.handling.mode"""
@@ -212,6 +256,8 @@ class Stream:
         elif kind == pgoutput.RELATION:
             relation = pgoutput.relation(message)
             plan = self._plans[relation.oid] = self._plan_of(relation)
+            if self._watch is not None and plan is not None:
+                self._watch.described(plan)
             if self._schema_changes is not None and plan is not None:
                 self._undescribed.append(plan)
         elif kind == pgoutput.TRUNCATE:
@@ -228,6 +274,8 @@ class Stream:
         # All that committed before it comes before this transaction, whose changes may be older.
         self._floor = max(self._commit_lsn, self._received, self._confirmed)
         self._begin = begin
+        if self._watch is not None:
+            self._watch.transaction(begin.xid)
         self._source = None
         self._skip_until = 0
         if self._resume is not None:
@@ -246,7 +294,7 @@ class Stream:
             if is_new:
                 floor = self._floor
                 offset = {"lsn_proc": floor, "messageType": "BEGIN", "lsn_commit": floor, "lsn": floor,
-                          "ts_usec": begin.commit_us}  # fmt: skip
+                          "ts_usec": begin.commit_us, **self._fields()}  # fmt: skip
                 batch.append(
                     self._transactions.began(transaction, lsn or begin.final_lsn, begin.commit_us, offset)
                 )
@@ -255,7 +303,7 @@ class Stream:
         end, begin = commit.end_lsn, self._begin
         if self._transactions is not None and self._maker.transaction is not None and begin is not None:
             offset = {"lsn_proc": end, "messageType": "COMMIT", "lsn_commit": end, "lsn": end,
-                      "txId": begin.xid, "ts_usec": commit.commit_us}  # fmt: skip
+                      "txId": begin.xid, "ts_usec": commit.commit_us, **self._fields()}  # fmt: skip
             batch.append(self._transactions.ended(self._maker.transaction, end, commit.commit_us, offset))
             self._maker.transaction = None
         self._commit_lsn = self._received = Lsn(end)
@@ -264,6 +312,8 @@ class Stream:
         self._skip_until = 0
         self._begin = self._source = self._origin = None
         self._last_lsn = -1
+        if self._watch is not None:
+            self._interrupted = self._watch.wants_pause or self._watch.is_passed(end)
 
     def _describe(self, lsn: int, batch: list[SourceRecord]) -> None:
         """Tell what tables look like before the first change that needs it: their descriptions come without a
@@ -281,6 +331,9 @@ class Stream:
 
     def _truncate(self, truncate: pgoutput.Truncate, lsn: int, tail: str, batch: list[SourceRecord]) -> None:
         self.seen[pgoutput.TRUNCATE] += 1
+        if self._watch is not None:
+            for known in filter(None, map(self._plans.get, truncate.oids)):
+                self._watch.truncated(known)
         if lsn <= self._skip_until or pgoutput.TRUNCATE in self._skipped:
             return
         if self._undescribed:
@@ -303,7 +356,7 @@ class Stream:
             self._commit_lsn = self._received = Lsn(lsn)
             ts_us = self._last_commit_us or time.time_ns() // 1000
             offset = {"lsn_proc": lsn, "messageType": "MESSAGE", "lsn_commit": lsn, "lsn": lsn,
-                      "ts_usec": ts_us}  # fmt: skip
+                      "ts_usec": ts_us, **self._fields()}  # fmt: skip
             source = self._sources.transaction(ts_us, None, lsn)
         transaction = self._maker.transaction if message.transactional else None
         block = transaction.block(MESSAGES) if transaction is not None else "null"
@@ -341,7 +394,13 @@ class Stream:
             offset["lsn_commit"] = commit_lsn
         if self._sources.xmin is not None:
             offset["xmin"] = self._sources.xmin
+        if self._watch is not None:
+            offset |= self._watch.fields()
         return offset
+
+    def _fields(self) -> Mapping[str, Any]:
+        """What every offset says beside the position."""
+        return {} if self._watch is None else self._watch.fields()
 
     def _new_source(self) -> TransactionSource:
         begin = self._begin
@@ -364,6 +423,8 @@ class Stream:
         # Everything that committed before `end` has been sent to us.
         if self._begin is None:
             self._received = Lsn(max(self._received, end))
+            if self._watch is not None and self._watch.is_passed(end):
+                self._interrupted = True
         if reply_requested:
             # A server that shuts down waits until all is flushed here, or until all has come where nothing
             # is said to be flushed. What has not been stored comes again after its start.
@@ -384,7 +445,26 @@ class Stream:
         if self._begin is not None or self._held or not self._received:
             return None
         lsn, ts_us = self._received, self._last_commit_us or time.time_ns() // 1000
-        return {"lsn_proc": lsn, "messageType": "COMMIT", "lsn_commit": lsn, "lsn": lsn, "ts_usec": ts_us}
+        return {"lsn_proc": lsn, "messageType": "COMMIT", "lsn_commit": lsn, "lsn": lsn, "ts_usec": ts_us,
+                **self._fields()}  # fmt: skip
+
+    @property
+    def is_between(self) -> bool:
+        """No transaction is under way, and all that was read has been handed out."""
+        return self._begin is None and not self._held
+
+    @property
+    def holds(self) -> bool:
+        """Something that was read has not been handed out yet."""
+        return bool(self._held)
+
+    def keep_alive(self) -> None:
+        """To be called now and then while nothing is read."""
+        self._send_status_if_due()
+
+    def ask_position(self) -> None:
+        """Have the server tell how far it is."""
+        self._send_status(reply=True)
 
     def confirm(self, lsn: Lsn) -> None:
         """Everything that committed before `lsn` is durable: the server may forget it."""
@@ -405,13 +485,15 @@ class Stream:
         if time.monotonic() >= self._status_due:
             self._send_status()
 
-    def _send_status(self, flushed: Lsn | None = None) -> None:
+    def _send_status(self, flushed: Lsn | None = None, reply: bool = False) -> None:
         now_us = time.time_ns() // 1000 - pgoutput.POSTGRES_EPOCH_US
         # 0 moves nothing: with lsn.flush.mode=manual somebody else moves the slot.
         confirmed = Lsn(0) if self._confirms_nothing else self._confirmed if flushed is None else flushed
         now = time.monotonic()
         ask = bool(self._silence_s) and now - self._heard > self._silence_s / 2
         self._connection.send(
-            _STATUS_FORMAT.pack(b"r", max(self._received, confirmed), confirmed, confirmed, now_us, ask)
+            _STATUS_FORMAT.pack(
+                b"r", max(self._received, confirmed), confirmed, confirmed, now_us, ask or reply
+            )
         )
         self._status_due = now + self._status_interval_s

@@ -183,17 +183,30 @@ def masked(record: Mapping[str, Any], schemas: bool) -> dict[str, Any]:
         for path in VOLATILE["transaction_topic_value"]:
             _mask(payload, [path])
         _mask(key["payload"] if schemas else key, VOLATILE["transaction_topic_key"])
+    plain_key = key["payload"] if schemas and key is not None else key
+    row = (payload or {}).get("after") or (payload or {}).get("before") or {}
+    if "aggregate_type" in (payload or {}):
+        for path in VOLATILE["notification_topic_value"]:
+            _mask(payload, path.split("."))
+        _mask(plain_key, ["id"])
+    elif str(row.get("type", "")).startswith("snapshot-window-"):
+        for path in VOLATILE["signal_table_rows"]:
+            _mask(payload, path.split("."))
+        _mask(plain_key, ["id"])
     headers = [[n, MASK if n in VOLATILE["header_values"] else text] for n, text in record["headers"]]
     return {"key": key, "value": value, "headers": headers}
 
 
 def _mask(node: Any, steps: list[str]) -> None:
-    if not isinstance(node, dict) or node.get(steps[0]) is None:
+    if not isinstance(node, dict):
         return
-    if len(steps) == 1:
-        node[steps[0]] = MASK
-    else:
-        _mask(node[steps[0]], steps[1:])
+    for name in list(node) if steps[0] == "*" else steps[:1]:
+        if node.get(name) is None:
+            continue
+        if len(steps) == 1:
+            node[name] = MASK
+        else:
+            _mask(node[name], steps[1:])
 
 
 def without_schemas(record: Mapping[str, Any]) -> dict[str, Any]:
