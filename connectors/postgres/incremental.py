@@ -140,19 +140,23 @@ class IncrementalSnapshot:
         """A transaction's changes follow."""
         self._recent.append(xid)
 
-    def changed(self, plan: TablePlan, rows: Sequence[Row | None], xid: int) -> None:
-        """A row of the table was changed: what it was and is, as far as known."""
+    def changed(self, plan: TablePlan, rows: tuple[Row | None, Row | None], xid: int) -> None:
+        """A row of a table was changed: what it was and is, as far as known."""
         window = self._window
         if window is None or not window.rows or window.plan.table.oid != plan.table.oid:
             return
-        if not self._is_open and window.seen.sees(xid):
+        is_seen = window.seen.sees(xid)
+        if is_seen and not self._is_open:
             return
-        identity = self._identities.get(id(plan))
-        if identity is None:
-            identity = self._identities[id(plan)] = row_identity(plan, window.identity_names)
-        for row in rows:
-            if row is not None:
-                window.rows.pop(identity(row), None)
+        identify = self._identities.get(id(plan))
+        if identify is None:
+            identify = self._identities[id(plan)] = row_identity(plan, window.identity)
+        before, after = rows
+        if before is not None:
+            window.take_out(identify(before))
+        # A new row that the chunk cannot show may look like another one, where there is no key.
+        if after is not None and (is_seen or plan.table.key):
+            window.take_out(identify(after))
 
     def truncated(self, plan: TablePlan) -> None:
         if self._window is not None and self._window.plan.table.oid == plan.table.oid:

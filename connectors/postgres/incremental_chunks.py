@@ -72,22 +72,34 @@ class BusyTable(Exception):
 
 @dataclass(slots=True)
 class Window:
-    """The rows of a chunk by their identity, until the stream has come to where they belong.
+    """The rows of a chunk by what tells them apart, until the stream has come to where they belong.
 
-    What they show was committed before `lsn`; which transactions that are, `seen` says. `end` is the key of
+    Without a key, `identity` is the whole row, and there may be several of them. What they show was committed before `lsn`; which transactions that are, `seen` says. `end` is the key of
     the last row, None where there were none; `maximum_key` that of the table's last row, None for an empty
     table.
     """
 
     plan: TablePlan
-    rows: dict[object, list[str]]
-    identity_names: tuple[str, ...]
+    rows: dict[object, list[list[str]]]
+    identity: tuple[str, ...]
     key_types: tuple[str, ...]
     end: Key | None
     maximum_key: Key | None
     seen: XidSnapshot
     lsn: int
     rows_read: int
+
+    def remaining(self) -> list[list[str]]:
+        """The rows that are to be written."""
+        return [row for rows in self.rows.values() for row in rows]
+
+    def take_out(self, identity: object) -> None:
+        """One row is told by the stream."""
+        rows = self.rows.get(identity)
+        if rows is not None:
+            rows.pop()
+            if not rows:
+                del self.rows[identity]
 
 
 class ChunkReader:
@@ -158,13 +170,13 @@ class ChunkReader:
         captured = captured_columns(self._filters, table)
         incoming = [(column.name, column.type, column.typmod) for column in captured]
         plan = TablePlan(table, incoming, (), self._config, self._types, self._filters)
-        identity_names = table.key or by
+        identity = table.key or tuple(column.name for column in captured)
         types = tuple((columns[name].type.base or columns[name].type).name for name in by)
         query = _Query(table, by, collection)
         if maximum_key is None:
             found = yield from self._copy(query.maximum())
             if not found:
-                return Window(plan, {}, identity_names, types, None, None, seen, lsn, 0)
+                return Window(plan, {}, identity, types, None, None, seen, lsn, 0)
             maximum_key = _fields(found[0])
         names = ", ".join(f"t.{quote_name(column.name)}" for column in captured)
         lines = yield from self._copy(
@@ -172,9 +184,11 @@ class ChunkReader:
         )
         end = _fields(lines[-1])[len(captured) :] if lines else None
         rows = copy_rows(plan, [line.rsplit(b"\t", len(by))[0] + b"\n" for line in lines])
-        identity = row_identity(plan, identity_names)
-        by_identity = {identity(row): row for row in rows}
-        return Window(plan, by_identity, identity_names, types, end, maximum_key, seen, lsn, len(rows))
+        identify = row_identity(plan, identity)
+        by_identity: dict[object, list[list[str]]] = {}
+        for row in rows:
+            by_identity.setdefault(identify(row), []).append(row)
+        return Window(plan, by_identity, identity, types, end, maximum_key, seen, lsn, len(rows))
 
     def _scalar(self, sql: str) -> Any:
         row = self._connection.execute(sql.encode()).fetchone()

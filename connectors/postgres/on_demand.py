@@ -105,8 +105,9 @@ class OnDemand:
         """The rows of a window that no mark in the stream ends."""
         source = stream.incremental_source(window, stream.received)
         tail = timestamps(time.time_ns())
-        rows = list(window.rows.values())
-        records = [self._maker.present(READ, window.plan, row, source, tail, offset) for row in rows]
+        records = [
+            self._maker.present(READ, window.plan, row, source, tail, offset) for row in window.remaining()
+        ]
         self._incremental.written(window)
         if records:
             records[-1].source_offset = {**without_context(offset), **self._watch.fields()}

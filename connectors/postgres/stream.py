@@ -209,7 +209,7 @@ class Stream:
         """The rows of an incremental snapshot that belong here. Only with the last one they are done."""
         assert self._watch is not None
         source = self.incremental_source(window, lsn)
-        rows = list(window.rows.values())
+        rows = window.remaining()
         for row in rows[:-1]:
             offset = self._at(lsn, "INSERT", batch)
             batch.append(self._maker.present(READ, window.plan, row, source, tail, offset))
