@@ -29,8 +29,11 @@ from connectors.postgres.filters import Filters
 from connectors.postgres.incremental_chunks import (
     BusyTable,
     ChunkReader,
+    Identity,
     UnusableTable,
     Window,
+    lacks_values,
+    merged,
     row_identity,
 )
 from connectors.postgres.incremental_context import Collection, IncrementalContext
@@ -65,7 +68,7 @@ class IncrementalSnapshot:
         self._window_id = ""
         self._stopped = False
         self._is_open = False  # the stream is past the first mark
-        self._identities: dict[int, Any] = {}
+        self._identities: dict[int, tuple[TablePlan, Identity | None]] = {}
         self._rows = 0  # of the table
         self._not_before = 0.0
         self._recent: deque[int] = deque(maxlen=_RECENT_MAX)
@@ -148,15 +151,20 @@ class IncrementalSnapshot:
         is_seen = window.seen.sees(xid)
         if is_seen and not self._is_open:
             return
-        identify = self._identities.get(id(plan))
+        known = self._identities.get(id(plan))
+        if known is None:
+            known = self._identities[id(plan)] = plan, row_identity(plan, window.identity)
+        identify = known[1]
         if identify is None:
-            identify = self._identities[id(plan)] = row_identity(plan, window.identity)
+            return
         before, after = rows
-        if before is not None:
-            window.take_out(identify(before))
+        shown = window.take_out(identify(before)) if before is not None else None
         # A new row that the chunk cannot show may look like another one, where there is no key.
         if after is not None and (is_seen or plan.table.key):
-            window.take_out(identify(after))
+            shown = window.take_out(identify(after)) or shown
+        if shown is not None and after is not None and lacks_values(plan, after):
+            # The stream tells less than the chunk: both together are the row.
+            window.put(identify(after), merged(window.plan, shown, plan, after))
 
     def truncated(self, plan: TablePlan) -> None:
         if self._window is not None and self._window.plan.table.oid == plan.table.oid:

@@ -32,6 +32,8 @@ SELECT c.oid::bigint, n.nspname, c.relname FROM pg_class c JOIN pg_namespace n O
  WHERE n.nspname || '.' || c.relname = %s AND c.relkind IN ('r', 'p')
 """
 
+_NULL: Final = "null"
+
 Row = Sequence[str]
 Identity = Callable[[Row], object]
 
@@ -93,13 +95,17 @@ class Window:
         """The rows that are to be written."""
         return [row for rows in self.rows.values() for row in rows]
 
-    def take_out(self, identity: object) -> None:
-        """One row is told by the stream."""
+    def take_out(self, identity: object) -> list[str] | None:
+        """Leave out one row, which the stream tells; the row, None where there is none."""
         rows = self.rows.get(identity)
-        if rows is not None:
-            rows.pop()
-            if not rows:
-                del self.rows[identity]
+        if rows is None:
+            return None
+        if len(rows) == 1:
+            del self.rows[identity]
+        return rows.pop()
+
+    def put(self, identity: object, row: list[str]) -> None:
+        self.rows.setdefault(identity, []).append(row)
 
 
 class ChunkReader:
@@ -185,10 +191,11 @@ class ChunkReader:
         end = _fields(lines[-1])[len(captured) :] if lines else None
         rows = copy_rows(plan, [line.rsplit(b"\t", len(by))[0] + b"\n" for line in lines])
         identify = row_identity(plan, identity)
-        by_identity: dict[object, list[list[str]]] = {}
+        assert identify is not None
+        window = Window(plan, {}, identity, types, end, maximum_key, seen, lsn, len(rows))
         for row in rows:
-            by_identity.setdefault(identify(row), []).append(row)
-        return Window(plan, by_identity, identity, types, end, maximum_key, seen, lsn, len(rows))
+            window.put(identify(row), row)
+        return window
 
     def _scalar(self, sql: str) -> Any:
         row = self._connection.execute(sql.encode()).fetchone()
@@ -241,11 +248,30 @@ def _reachable(lsn: int) -> int:
     return lsn - lsn % _WAL_PAGE_BYTES if lsn % _WAL_PAGE_BYTES <= _WAL_HEADER_BYTES_MAX else lsn
 
 
-def row_identity(plan: TablePlan, names: Sequence[str]) -> Identity:
-    """The function from a row's fragments to what tells it from all others; raises `KeyError` where the plan
-    lacks one of the columns."""
+def row_identity(plan: TablePlan, names: Sequence[str]) -> Identity | None:
+    """The function from a row's fragments to what tells it from all others; None where its plan lacks one of
+    the columns."""
     places = {column.name: place for place, column in enumerate(plan.incoming)}
+    if not names or any(name not in places for name in names):
+        return None
     return itemgetter(*(places[name] for name in names))
+
+
+def lacks_values(plan: TablePlan, row: Row) -> bool:
+    """Whether the server has left out TOAST values of a changed row."""
+    return any(
+        value == stands for value, stands in zip(row, plan.unavailable, strict=True) if stands != _NULL
+    )
+
+
+def merged(plan: TablePlan, row: list[str], newer_plan: TablePlan, newer: Row) -> list[str]:
+    """A row of `plan` with all values that a newer one has."""
+    values = {
+        column.name: value
+        for column, value, stands in zip(newer_plan.incoming, newer, newer_plan.unavailable, strict=True)
+        if value != stands or stands == _NULL
+    }
+    return [values.get(column.name, value) for column, value in zip(plan.incoming, row, strict=True)]
 
 
 def _fields(line: bytes) -> Key:

@@ -76,13 +76,13 @@ def read_key(text: str) -> tuple[str, ...] | None:
     """The columns' texts for PostgreSQL, None for a null; raises `ValueError` for what cannot be read."""
     try:
         found = _Reader(bytes.fromhex(text)).read()
-    except (struct.error, IndexError, UnicodeDecodeError, OverflowError, RecursionError) as exc:
-        raise ValueError(f"it is cut off or damaged: {exc}") from exc
-    if found is None:
-        return None
-    if not isinstance(found, list):
-        raise ValueError(f"it is a {type(found).__name__} and no array")
-    return tuple(_shown(item) for item in found)
+        if found is None:
+            return None
+        if not isinstance(found, list):
+            raise ValueError(f"it is a {type(found).__name__} and no array")
+        return tuple(_shown(item) for item in found)
+    except (struct.error, LookupError, AttributeError, TypeError, ArithmeticError) as exc:
+        raise ValueError(f"it is damaged: {exc}") from exc
 
 
 # --- writing

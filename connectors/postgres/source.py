@@ -192,6 +192,7 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
             yield from self._read_snapshot(point, scope)
             start, position = point.lsn, None
         elif position is not None:
+            yield from self._tell_skipped()
             start = position.start
             if self._streams():
                 start = resume_at(self._connection, config, position, slot)
@@ -231,6 +232,13 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         if slot is None:
             return mode.when_changes_are_lost or (mode.without_offset and self._config.slot_drop_on_stop)
         return mode.when_changes_are_lost and is_behind(self._config, position, slot)
+
+    def _tell_skipped(self) -> Iterator[Sequence[SourceRecord]]:
+        """Once after the start: what is stored makes a snapshot needless."""
+        if not self._started_snapshot and self._last_offset is not None:
+            self._started_snapshot = True
+            if told := SnapshotNotifications(self._notifications).skipped(self._last_offset):
+                yield told
 
     def _override(self, table: str) -> str | None:
         return self._config.override(table) if table in self._config.snapshot_overrides else None

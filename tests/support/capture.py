@@ -111,7 +111,7 @@ class Capture:
                 if self._takes_signals:  # what they ask for writes marks itself
                     row = connection.execute("SELECT pg_current_wal_lsn()").fetchone()
                     assert row is not None
-                    sent = self._sent(connection, row[0])
+                    sent = self._sent(connection, row[0]) and not self._reads_incrementally
                 quiet = quiet + 1 if sent and not batch else 0
         if taken and store:
             self.store(taken[-1])
@@ -129,6 +129,13 @@ class Capture:
     @property
     def _takes_signals(self) -> bool:
         return "signal.data.collection" in self.properties or "signal.enabled.channels" in self.properties
+
+    @property
+    def _reads_incrementally(self) -> bool:
+        """An incremental snapshot is under way, and not paused."""
+        assert self.task is not None
+        offset = self.task._last_offset or {}
+        return "incremental_snapshot_collections" in offset and "incremental_snapshot_paused" not in offset
 
     def _sent(self, connection: Any, lsn: str) -> bool:
         if self.properties.get("snapshot.mode") == "initial_only":

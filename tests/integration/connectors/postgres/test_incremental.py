@@ -17,6 +17,7 @@ from connect.testing.postgres import PostgresServer
 
 SIGNALS = "CREATE TABLE debezium_signal (id varchar(64) PRIMARY KEY, type varchar(32) NOT NULL, data text);"
 ROWS = 300
+PLACEHOLDER = "__debezium_unavailable_value"
 READ_ONLY = {"read.only": "true"}
 MARKS = {
     "insert_insert": {},
@@ -381,3 +382,51 @@ def test_transactions_that_are_not_visible_yet_are_not_lost(capture: Capture) ->
         other.execute("COMMIT PREPARED 'p'")
     capture.drain()
     assert rebuilt(capture.records) == content(capture)
+
+
+@pytest.mark.parametrize("marks", ["insert_insert", "read_only"])
+def test_a_value_that_the_stream_leaves_out_comes_from_the_chunk(
+    postgres: PostgresServer, marks: str
+) -> None:
+    setup = (
+        "CREATE TABLE t (id int PRIMARY KEY, v text, big text, n int GENERATED ALWAYS AS (id * 2) STORED);"
+        "ALTER TABLE t ALTER big SET STORAGE EXTERNAL;"
+        "INSERT INTO t SELECT g, 'v', repeat(md5(g::text), 100) FROM generate_series(1, 4) g;"
+    )
+    for capture in open_capture(postgres, setup, **MARKS[marks]):
+        capture.start().drain()
+        slowly = [{"data-collection": "public.t", "filter": "pg_sleep(0.4) IS NOT NULL"}]
+        with postgres.connect(capture.name) as other:
+            other.execute("BEGIN; UPDATE t SET v = 'first' WHERE id = 1; UPDATE t SET id = 20 WHERE id = 2")
+            other.execute("DELETE FROM t WHERE id = 3")
+            execute(capture, additional_conditions=slowly)
+            await_that(capture, lambda: is_copying(capture))
+            other.execute("COMMIT")
+        capture.drain()
+        with postgres.connect(capture.name) as connection:
+            expected = dict(connection.execute("SELECT id, big FROM t").fetchall())
+        rows: dict[int, str] = {}
+        gone: dict[int, str] = {}
+        for record in capture.records:
+            value = record.value
+            if not record.topic.endswith(".t") or value is None:
+                continue
+            if value["after"] is None:
+                old = value["before"]["id"]
+                gone[old] = rows.pop(old, PLACEHOLDER)
+                continue
+            row, big = value["after"]["id"], value["after"]["big"]
+            if big == PLACEHOLDER:  # what was there stays
+                moved = [h.value["id"] for h in record.headers if h.name == "__debezium.oldkey"]
+                big = gone[moved[0]] if moved else rows.get(row, PLACEHOLDER)
+            rows[row] = big
+        assert rows == expected
+
+
+def is_copying(capture: Capture) -> bool:
+    with capture.server.connect(capture.name) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY%'"
+            " AND state = 'active' AND pid <> pg_backend_pid()"
+        ).fetchone()
+    return row is not None and row[0] > 0

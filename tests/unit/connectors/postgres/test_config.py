@@ -126,6 +126,20 @@ def test_the_old_name_of_the_heartbeat_prefix() -> None:
     assert PostgresSourceConfig.parse(BASE | {"heartbeat.topics.prefix": "hb"}).heartbeat_prefix == "hb"
 
 
+@pytest.mark.parametrize(
+    ("settings", "name", "why"),
+    [
+        ({"signal__enabled__channels": "source,mail"}, "signal.enabled.channels", "not mail"),
+        ({"signal__enabled__channels": "kafka"}, "signal.kafka.bootstrap.servers", "needs the brokers"),
+        ({"signal__data__collection": "signals"}, "signal.data.collection", "schema.table"),
+        ({"notification__enabled__channels": "mail"}, "notification.enabled.channels", "not mail"),
+        ({"notification__enabled__channels": "sink"}, "notification.sink.topic.name", "needs a topic"),
+    ],
+)
+def test_channels(settings: dict[str, str], name: str, why: str) -> None:
+    assert why in errors(**settings)[name]
+
+
 def test_exclusive_lists() -> None:
     found = errors(table__include__list="a", table__exclude__list="b")
     assert found == {

@@ -57,7 +57,6 @@ def test_snapshot_in_old_and_new_form(offset: dict[str, Any], in_snapshot: bool)
     ("offset", "why"),
     [
         ({}, "has no lsn"),
-        ({"lsn": 7, "incremental_snapshot_collections": "public.t"}, "incremental snapshot of public.t"),
         ({"lsn": "7"}, "lsn in the offset"),
         ({"lsn": 7, "lsn_proc": -1}, "lsn_proc in the offset"),
     ],
