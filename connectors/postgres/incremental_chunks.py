@@ -76,9 +76,9 @@ class BusyTable(Exception):
 class Window:
     """The rows of a chunk by what tells them apart, until the stream has come to where they belong.
 
-    Without a key, `identity` is the whole row, and there may be several of them. What they show was committed before `lsn`; which transactions that are, `seen` says. `end` is the key of
-    the last row, None where there were none; `maximum_key` that of the table's last row, None for an empty
-    table.
+    Without a key, `identity` is the whole row, and there may be several of them. What they show was committed
+    before `lsn`; which transactions that are, `seen` says. `end` is the key of the last row, None where there
+    were none; `maximum_key` that of the table's last row, None for an empty table.
     """
 
     plan: TablePlan

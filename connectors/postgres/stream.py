@@ -459,7 +459,8 @@ class Stream:
         return bool(self._held)
 
     def keep_alive(self) -> None:
-        """To be called now and then while nothing is read."""
+        """To be called now and then while nothing is read, and so nothing heard."""
+        self._heard = time.monotonic()
         self._send_status_if_due()
 
     def ask_position(self) -> None:
