@@ -24,9 +24,9 @@ from connectors.postgres.filters import Filters
 from connectors.postgres.literals import quote_literal
 from connectors.postgres.plan import TablePlan
 
-CHUNK_BYTES_MAX: Final = 8 << 20
+CHUNK_BYTES_MAX: Final = 2 << 20
 _TID_RANGES_SINCE: Final = 140000
-_ROWS_UNKNOWN: Final = 20_000  # of a chunk, where the server knows no number of rows
+_ROWS_UNKNOWN: Final = 10_000  # of a chunk, where the server knows no number of rows
 _ROW_BYTES_MIN: Final = 32
 _SIZE: Final = """
 SELECT c.relkind = 'r' AND a.amname = 'heap' AND NOT c.relhassubclass,

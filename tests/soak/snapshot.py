@@ -85,6 +85,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--incremental", action="store_true", help="an incremental snapshot instead")
     parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
@@ -113,6 +114,8 @@ def main() -> int:
                 print(f"only {reader.distinct} of {options.rows} rows; {millstream.log()}")
                 return 1
             reader.read(0.5)
+            if options.verbose:
+                print(f"{time.monotonic() - begun:.0f} s: {reader.distinct} rows, {kills} kills", flush=True)
             if (pid := task_of(millstream)) is not None:
                 highest_mb = max(highest_mb, memory_mb(pid))
                 if time.monotonic() >= next_kill and reader.distinct < options.rows:
