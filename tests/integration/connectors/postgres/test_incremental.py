@@ -89,7 +89,7 @@ def rebuilt(records: list[SourceRecord]) -> dict[int, str]:
 
 def content(capture: Capture) -> dict[int, str]:
     with capture.server.connect(capture.name) as connection:
-        return {key: value for key, value in connection.execute("SELECT id, v FROM t").fetchall()}
+        return dict(connection.execute("SELECT id, v FROM t").fetchall())
 
 
 def await_that(capture: Capture, condition: Callable[[], bool]) -> None:
@@ -97,6 +97,11 @@ def await_that(capture: Capture, condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         capture.poll()
+
+
+def await_rows(capture: Capture, count: int, table: str = "t") -> None:
+    """Poll until snapshots have written so many different rows."""
+    await_that(capture, lambda: len({*rows_read(capture, table)}) >= count)
 
 
 class Writer(threading.Thread):
@@ -151,7 +156,7 @@ def test_the_state_is_right_while_the_table_changes(postgres: PostgresServer, ma
         for writer in writers:
             writer.start()
         execute(capture)
-        await_that(capture, lambda: len(rows_read(capture)) > ROWS // 2)
+        await_rows(capture, ROWS // 2)
         for writer in writers:
             writer.stop()
         capture.drain()
@@ -185,7 +190,7 @@ def test_goes_on_after_every_record(postgres: PostgresServer, marks: str) -> Non
 def test_a_paused_snapshot_stays_paused(capture: Capture) -> None:
     capture.start().drain()
     execute(capture)
-    await_that(capture, lambda: len(rows_read(capture)) >= 40)
+    await_rows(capture, 40)
     signal(capture, "pause-snapshot", type="incremental")
     capture.drain()
     read = len(rows_read(capture))
@@ -203,9 +208,9 @@ def test_stop_ends_one_table_or_all(postgres: PostgresServer) -> None:
     for capture in open_capture(postgres, setup):
         capture.start().drain()
         execute(capture, "public.t", "public.u")
-        await_that(capture, lambda: len(rows_read(capture)) >= 40)
+        await_rows(capture, 40)
         signal(capture, "stop-snapshot", data_collections=["public.t"])
-        await_that(capture, lambda: len(rows_read(capture, "u")) >= 40)
+        await_rows(capture, 40, "u")
         assert len(rows_read(capture)) < ROWS
         signal(capture, "stop-snapshot")
         capture.drain()
@@ -234,7 +239,9 @@ def test_goes_on_with_what_debezium_began(capture: Capture) -> None:
 
 
 def test_a_table_without_a_key_is_told_of(postgres: PostgresServer) -> None:
-    setup = "CREATE TABLE n (id int, k int NOT NULL); INSERT INTO n SELECT g, g / 3 FROM generate_series(0, 29) g;"
+    setup = (
+        "CREATE TABLE n (id int, k int NOT NULL);INSERT INTO n SELECT g, g / 3 FROM generate_series(0, 29) g;"
+    )
     for capture in open_capture(
         postgres, setup, notification__enabled__channels="sink", notification__sink__topic__name="notes",
         incremental__snapshot__chunk__size="4",
@@ -273,7 +280,7 @@ def test_a_wrong_condition_ends_the_table(postgres: PostgresServer) -> None:
 def test_a_schema_change_reads_the_chunk_again(capture: Capture) -> None:
     capture.start().drain()
     execute(capture)
-    await_that(capture, lambda: len(rows_read(capture)) >= 40)
+    await_rows(capture, 40)
     capture.sql("ALTER TABLE t ADD n int DEFAULT 7; UPDATE t SET v = 'new' WHERE id = 1")
     capture.drain()
     assert {*rows_read(capture)} == {*range(1, ROWS + 1)}
@@ -288,7 +295,7 @@ def test_a_schema_change_reads_the_chunk_again(capture: Capture) -> None:
 def test_a_truncate_in_the_window_leaves_nothing(capture: Capture) -> None:
     capture.start().drain()
     execute(capture)
-    await_that(capture, lambda: len(rows_read(capture)) >= 40)
+    await_rows(capture, 40)
     capture.sql("TRUNCATE t; INSERT INTO t VALUES (5, 'after')")
     capture.drain()
     told = [(r.value["op"], r.value["after"]["id"]) for r in capture.records if r.topic.endswith(".t")]
@@ -312,7 +319,7 @@ def test_lost_connections_repeat_at_most_a_chunk(capture: Capture) -> None:
     capture.start().drain()
     execute(capture)
     for rows in (40, 120, 200):
-        await_that(capture, lambda rows=rows: len({*rows_read(capture)}) >= rows)  # type: ignore[misc]
+        await_rows(capture, rows)
         capture.sql(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             f" WHERE datname = '{capture.name}' AND pid <> pg_backend_pid()"
@@ -334,7 +341,7 @@ def test_a_locked_table_is_read_later(capture: Capture) -> None:
         capture.sql("CREATE TABLE elsewhere (id int); INSERT INTO elsewhere VALUES (1)")
         await_that(capture, lambda: capture.records[-1].topic.endswith("elsewhere"))
         other.execute("COMMIT")
-    await_that(capture, lambda: len(rows_read(capture)) == ROWS)
+    await_rows(capture, ROWS)
 
 
 def test_a_user_who_may_not_write_marks_is_told(postgres: PostgresServer) -> None:
@@ -378,7 +385,7 @@ def test_transactions_that_are_not_visible_yet_are_not_lost(capture: Capture) ->
     with psycopg.connect(capture.server.conninfo(capture.name), autocommit=True) as other:
         other.execute("BEGIN; UPDATE t SET v = 'prepared' WHERE id IN (25, 250); PREPARE TRANSACTION 'p'")
         execute(capture)
-        await_that(capture, lambda: len(rows_read(capture)) >= 40)
+        await_rows(capture, 40)
         other.execute("COMMIT PREPARED 'p'")
     capture.drain()
     assert rebuilt(capture.records) == content(capture)
@@ -400,7 +407,7 @@ def test_a_value_that_the_stream_leaves_out_comes_from_the_chunk(
             other.execute("BEGIN; UPDATE t SET v = 'first' WHERE id = 1; UPDATE t SET id = 20 WHERE id = 2")
             other.execute("DELETE FROM t WHERE id = 3")
             execute(capture, additional_conditions=slowly)
-            await_that(capture, lambda: is_copying(capture))
+            await_copying(capture)
             other.execute("COMMIT")
         capture.drain()
         with postgres.connect(capture.name) as connection:
@@ -421,6 +428,10 @@ def test_a_value_that_the_stream_leaves_out_comes_from_the_chunk(
                 big = gone[moved[0]] if moved else rows.get(row, PLACEHOLDER)
             rows[row] = big
         assert rows == expected
+
+
+def await_copying(capture: Capture) -> None:
+    await_that(capture, lambda: is_copying(capture))
 
 
 def is_copying(capture: Capture) -> bool:

@@ -17,7 +17,8 @@ from connectors.postgres import snapshot
 SETUP = """
 CREATE TABLE debezium_signal (id varchar(64) PRIMARY KEY, type varchar(32) NOT NULL, data text);
 CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE u (id int PRIMARY KEY, v text);
-INSERT INTO t SELECT g, 't' FROM generate_series(1, 50) g; INSERT INTO u SELECT g, 'u' FROM generate_series(1, 5) g;
+INSERT INTO t SELECT g, 't' FROM generate_series(1, 50) g;
+INSERT INTO u SELECT g, 'u' FROM generate_series(1, 5) g;
 """
 
 

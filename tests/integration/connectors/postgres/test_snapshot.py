@@ -11,11 +11,12 @@ from connect.testing.postgres import PostgresServer
 from connectors.postgres import snapshot
 
 ROWS = 1_500
+EXTERNAL = "ALTER TABLE t ALTER big SET STORAGE EXTERNAL"
 TABLES = {
     "by pages": "CREATE TABLE t (id int PRIMARY KEY, v text)",
-    "by keys": "CREATE TABLE t (id int PRIMARY KEY, v text, big text); ALTER TABLE t ALTER big SET STORAGE EXTERNAL",
-    "by a composite key": "CREATE TABLE t (id int, v text, k text DEFAULT 'it''s', big text, PRIMARY KEY (k, id)); "
-    "ALTER TABLE t ALTER big SET STORAGE EXTERNAL",
+    "by keys": f"CREATE TABLE t (id int PRIMARY KEY, v text, big text); {EXTERNAL}",
+    "by a composite key": "CREATE TABLE t (id int, v text, k text DEFAULT 'it''s', big text,"
+    f" PRIMARY KEY (k, id)); {EXTERNAL}",
     "partitions": "CREATE TABLE t (id int PRIMARY KEY, v text) PARTITION BY HASH (id); "
     "CREATE TABLE t0 PARTITION OF t FOR VALUES WITH (modulus 2, remainder 0); "
     "CREATE TABLE t1 PARTITION OF t FOR VALUES WITH (modulus 2, remainder 1)",
