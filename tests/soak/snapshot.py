@@ -90,7 +90,7 @@ def main() -> int:
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
     dice = random.Random(options.seed)
-    worker = {"offset.flush.interval.ms": "1000"}
+    worker = {"offset.flush.interval.ms": "1000", "millstream.task.restart.backoff.ms": "50"}
     with (
         tempfile.TemporaryDirectory() as directory, PostgresServer() as server,
         Millstream(Path(directory) / "millstream", worker=worker) as millstream,
@@ -108,7 +108,7 @@ def main() -> int:
                     "INSERT INTO debezium_signal VALUES ('s', 'execute-snapshot', %s)", (REQUEST,)
                 )
         reader = Reader(millstream.bootstrap, options.rows)
-        kills, highest_mb, next_kill = 0, 0.0, begun + dice.uniform(0.5, 2) * options.kill_every
+        kills, highest_mb, victim, next_kill = 0, 0.0, 0, begun
         while reader.distinct < options.rows:
             if time.monotonic() - begun > options.minutes * 60:
                 print(f"only {reader.distinct} of {options.rows} rows; {millstream.log()}")
@@ -118,10 +118,12 @@ def main() -> int:
                 print(f"{time.monotonic() - begun:.0f} s: {reader.distinct} rows, {kills} kills", flush=True)
             if (pid := task_of(millstream)) is not None:
                 highest_mb = max(highest_mb, memory_mb(pid))
-                if time.monotonic() >= next_kill and reader.distinct < options.rows:
+                if pid != victim:
+                    victim = pid
+                    next_kill = time.monotonic() + dice.uniform(0.5, 1.5) * options.kill_every
+                elif time.monotonic() >= next_kill and reader.distinct < options.rows:
                     kill_quietly(pid)
                     kills += 1
-                    next_kill = time.monotonic() + dice.uniform(0.5, 1.5) * options.kill_every
         seconds = time.monotonic() - begun
         print(
             f"{options.rows} rows in {seconds:.0f} s under {kills} kills, {reader.records - reader.distinct} "
