@@ -27,8 +27,8 @@ class PostgresConnector(SourceConnector[PostgresSourceConfig]):
         return check_server(config)
 
     def exactly_once_support(self, config: PostgresSourceConfig) -> bool:
-        """A stored offset says which change of which transaction comes next. Only a snapshot that was cut
-        short is taken anew, as Debezium's."""
+        """A stored offset says which change of which transaction comes next. Only of a snapshot that was cut
+        short, or a chunk of an incremental one, some rows are read again."""
         return True
 
     def alter_offsets(
