@@ -16,7 +16,7 @@ import psycopg
 from connectors.postgres.connection import start_copy
 from connectors.postgres.snapshot_chunks import Chunk, ChunkMaker
 
-QUEUE_BYTES_MAX: Final = 16 << 20
+QUEUE_BYTES_MAX: Final = 8 << 20
 """What readers may have read ahead, all together."""
 
 _WAIT_S: Final = 0.5
