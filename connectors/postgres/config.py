@@ -12,6 +12,7 @@ from connectors.postgres.event_checks import REGEX_NAMING, check_events
 from connectors.postgres.mask_rules import MASK_NAME
 from connectors.postgres.patterns import compiled
 from connectors.postgres.reselect_settings import RESELECT_NAME, ReselectSettings, reselect_settings
+from connectors.postgres.signal_checks import check_signals
 
 HIGH, LOW = Importance.HIGH, Importance.LOW
 TOPIC_NAMING: Final = [
@@ -492,30 +493,12 @@ class PostgresSourceConfig(Config):
                     "snapshot.select.statement.overrides", f"{name} is missing: give the SELECT for {table}"
                 )
         yield from check_events(self)
-        yield from self._check_signals()
+        yield from check_signals(self)
         for option, _ in self.stream_params():
             if option != "origin":
                 why = _STREAM_PARAMS.get(option, "pgoutput has no such option; the only one here is origin")
                 yield self.error("slot_stream_params", f"{option}: {why}")
         yield from self._not_yet()
-
-    def _check_signals(self) -> Iterable[FieldError]:
-        for attribute, known in _CHANNELS.items():
-            for channel in getattr(self, attribute):
-                if channel not in known:
-                    yield self.error(attribute, f"only {', '.join(known)} are allowed, not {channel}")
-        if "kafka" in self.signal_channels and not self.signal_kafka_bootstrap_servers:
-            yield FieldError(
-                "signal.kafka.bootstrap.servers",
-                "signal.kafka.bootstrap.servers is missing: the channel kafka needs the brokers of its topic",
-            )
-        if self.signal_data_collection is not None and self.signal_data_collection.count(".") != 1:
-            yield self.error("signal_data_collection", "give one table as schema.table")
-        if "sink" in self.notification_channels and not self.notification_topic:
-            yield FieldError(
-                "notification.sink.topic.name",
-                "notification.sink.topic.name is missing: the channel sink needs a topic",
-            )
 
     def stream_params(self) -> list[tuple[str, str]]:
         """slot.stream.params as (name, value)."""
@@ -597,10 +580,6 @@ class PostgresSourceConfig(Config):
         return given | libpq_parameters(self.originals)
 
 
-# `jmx` is accepted, as configs name it, and does nothing: there is no JVM.
-_CHANNELS: Final = {
-    "signal_channels": ("source", "kafka", "file", "jmx"), "notification_channels": ("sink", "log", "jmx"),
-}  # fmt: skip
 _PATTERN_LISTS: Final = (
     "schema_include", "schema_exclude", "table_include", "table_exclude", "column_include", "column_exclude",
     "snapshot_include", "message_prefix_include", "message_prefix_exclude", "column_propagate",
