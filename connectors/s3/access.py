@@ -14,6 +14,42 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S: Final = 5
 READ_TIMEOUT_S: Final = 60
+HTTP: Final = ("http://", "https://")
+
+ASSUME_ROLE: Final = "AwsAssumeRoleCredentialsProvider"
+ANONYMOUS: Final = "AnonymousCredentialsProvider"
+# All but those two look where boto3 looks: environment, profile, web identity, container, instance.
+_PROVIDERS: Final = (
+    "DefaultAWSCredentialsProviderChain", ASSUME_ROLE, ANONYMOUS, "DefaultCredentialsProvider",
+    "EnvironmentVariableCredentialsProvider", "ProfileCredentialsProvider",
+    "InstanceProfileCredentialsProvider", "EC2ContainerCredentialsProviderWrapper",
+    "WebIdentityTokenCredentialsProvider",
+)  # fmt: skip
+
+
+def simple_name(provider: str) -> str:
+    """The name of a provider of credentials without its Java package."""
+    return provider.rpartition(".")[2]
+
+
+def check_provider(value: str | None) -> str | None:
+    """What is wrong with the class of a provider of credentials."""
+    if value is None or simple_name(value) in _PROVIDERS:
+        return None
+    return (
+        f"Millstream cannot run Java classes; it knows these, by their simple names: {', '.join(_PROVIDERS)}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SettingNames:
+    """How a connector calls the settings that are told of in errors."""
+
+    bucket: str = "s3.bucket.name"
+    region: str = "s3.region"
+    endpoint: str = "store.url"
+    key_id: str = "aws.access.key.id"
+    secret: str = "aws.secret.access.key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +108,7 @@ class Access:
     retries: int = 3
     backoff_ms: int = 200
     backoff_max_ms: int = 5_000
+    names: SettingNames = SettingNames()
 
     @property
     def for_new_objects(self) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ import fastavro
 import orjson
 
 from connect.api import Schema
-from connectors.s3.avro_schema import allowed_names, avro_schema, converter
+from connectors.s3.avro_schema import CONFLUENT, Dialect, allowed_names, avro_schema, converter
 from connectors.s3.formats import FileWriter
 from connectors.s3.schema_formats import SchemaFormat
 
@@ -30,8 +30,8 @@ _SYNC_BYTES: Final = 16
 class AvroPlan:
     """What a schema comes down to: its JSON text, and how a value is encoded."""
 
-    def __init__(self, schema: Schema) -> None:
-        meant = avro_schema(schema)
+    def __init__(self, schema: Schema, dialect: Dialect = CONFLUENT) -> None:
+        meant = avro_schema(schema, dialect)
         self.text = orjson.dumps(meant)
         self._parsed = fastavro.parse_schema(meant)
         self._convert = converter(schema)
@@ -51,13 +51,14 @@ class AvroItem(NamedTuple):
 
 
 class Avro(SchemaFormat[AvroPlan]):
-    def __init__(self, codec: str) -> None:
+    def __init__(self, codec: str, dialect: Dialect = CONFLUENT) -> None:
         super().__init__()
         self._codec = codec
+        self._dialect = dialect
         self.extension = ".avro"
 
     def plan(self, schema: Schema) -> AvroPlan:
-        return AvroPlan(schema)
+        return AvroPlan(schema, self._dialect)
 
     def typed_items(self, plan: AvroPlan, values: Sequence[Any]) -> Sequence[AvroItem]:
         return [AvroItem(plan, plan.encode(value)) for value in values]

@@ -6,7 +6,7 @@ What Avro cannot say stands in properties (`connect.name`, `connect.version`, `c
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
@@ -32,9 +32,21 @@ _LOGICAL: Final[Mapping[str, str]] = {
 }  # fmt: skip
 
 
-def avro_schema(schema: Schema) -> Any:
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How Avro schemas are written. `tells_connect`: with the properties that tell what they were in Connect.
+    The record of the name `bare` is of the file alone: it has no such properties, its fields no defaults."""
+
+    tells_connect: bool = True
+    bare: str | None = None
+
+
+CONFLUENT: Final = Dialect()
+
+
+def avro_schema(schema: Schema, dialect: Dialect = CONFLUENT) -> Any:
     """The Avro schema as JSON-able data; raises `DataError` for a name that Avro does not allow."""
-    return _Translation().type_of(schema, "")
+    return _Translation(dialect).type_of(schema, "")
 
 
 def decimal_scale(schema: Schema) -> int:
@@ -55,7 +67,8 @@ def map_schemas(schema: Schema) -> tuple[Schema, Schema]:
 class _Translation:
     """One schema; a name may be defined once, and is referred to from then on."""
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
         self._names: dict[str, Schema] = {}
 
     def type_of(self, schema: Schema, namespace: str) -> Any:
@@ -75,11 +88,11 @@ class _Translation:
             base = self._map(schema, namespace)
         else:
             base = {"type": _PRIMITIVES[schema.type]}
-            if schema.type in (SchemaType.INT8, SchemaType.INT16):
+            if schema.type in (SchemaType.INT8, SchemaType.INT16) and self._dialect.tells_connect:
                 base["connect.type"] = schema.type.value
             if schema.name == DECIMAL:
                 base |= {"scale": decimal_scale(schema), "precision": decimal_precision(schema)}
-        whole = base | _properties(schema)
+        whole = base | self._properties(schema)
         return whole["type"] if set(whole) == {"type"} else whole
 
     def _map(self, schema: Schema, namespace: str) -> dict[str, Any]:
@@ -110,10 +123,19 @@ class _Translation:
         record: dict[str, Any] = {"type": "record", "name": name}
         if inside != namespace:
             record["namespace"] = inside
+        if full_name == self._dialect.bare:
+            types = [(field.name, self.type_of(field.schema, inside)) for field in schema.fields]
+            return {**record, "fields": [{"name": name, "type": type_} for name, type_ in types]}
         record["fields"] = [
             _field(field.name, self.type_of(field.schema, inside), field.schema) for field in schema.fields
         ]
-        return record | _properties(schema)
+        return record | self._properties(schema)
+
+    def _properties(self, schema: Schema) -> dict[str, Any]:
+        logical = {}
+        if schema.name is not None and schema.name in _LOGICAL:
+            logical = {"logicalType": _LOGICAL[schema.name]}
+        return (_connect_properties(schema) if self._dialect.tells_connect else {}) | logical
 
 
 def _field(name: str, type_: Any, schema: Schema) -> dict[str, Any]:
@@ -126,7 +148,7 @@ def _field(name: str, type_: Any, schema: Schema) -> dict[str, Any]:
     return field
 
 
-def _properties(schema: Schema) -> dict[str, Any]:
+def _connect_properties(schema: Schema) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     if schema.doc is not None:
         properties["connect.doc"] = schema.doc
@@ -138,8 +160,6 @@ def _properties(schema: Schema) -> dict[str, Any]:
         properties["connect.default"] = _default(schema, schema.default)
     if schema.name is not None:
         properties["connect.name"] = schema.name
-    if schema.name is not None and schema.name in _LOGICAL:
-        properties["logicalType"] = _LOGICAL[schema.name]
     return properties
 
 

@@ -13,7 +13,18 @@ from pydantic import SecretStr
 
 from connect.api import Config, ConfigError, FieldError, Importance, Kind, setting
 from connect.api.java_patterns import JavaPattern, time_zone
-from connectors.s3.access import Access, Encryption, Proxy, Role
+from connectors.s3.access import (
+    ANONYMOUS,
+    ASSUME_ROLE,
+    HTTP,
+    Access,
+    Encryption,
+    Proxy,
+    Role,
+    check_provider,
+    simple_name,
+)
+from connectors.s3.objects import PART_BYTES_MIN
 
 HIGH, MEDIUM, LOW = Importance.HIGH, Importance.MEDIUM, Importance.LOW
 
@@ -32,22 +43,11 @@ DAILY_PARTITIONER: Final = _PARTITIONERS + "DailyPartitioner"
 TIME_PARTITIONERS: Final = (TIME_PARTITIONER, HOURLY_PARTITIONER, DAILY_PARTITIONER)
 _PARTITIONER_CLASSES: Final = (DEFAULT_PARTITIONER, FIELD_PARTITIONER, *TIME_PARTITIONERS)
 
-PART_BYTES_MIN: Final = 5 << 20  # S3's own limit
 _DEFAULT_CREDENTIALS: Final = "com.amazonaws.auth.DefaultAWSCredentialsProviderChain"
-_ASSUME_ROLE: Final = "AwsAssumeRoleCredentialsProvider"
-_ANONYMOUS: Final = "AnonymousCredentialsProvider"
-# All but those two look where boto3 looks: environment, profile, web identity, container, instance.
-_PROVIDERS: Final = (
-    "DefaultAWSCredentialsProviderChain", _ASSUME_ROLE, _ANONYMOUS, "DefaultCredentialsProvider",
-    "EnvironmentVariableCredentialsProvider", "ProfileCredentialsProvider",
-    "InstanceProfileCredentialsProvider", "EC2ContainerCredentialsProviderWrapper",
-    "WebIdentityTokenCredentialsProvider",
-)  # fmt: skip
 _ACLS: Final = (
     "private", "public-read", "public-read-write", "authenticated-read", "log-delivery-write",
     "bucket-owner-read", "bucket-owner-full-control", "aws-exec-read",
 )  # fmt: skip
-_HTTP: Final = ("http://", "https://")
 _NO_URL: Final = "The URL must begin with http:// or https://"
 
 
@@ -85,14 +85,6 @@ def _check_time_zone(value: str) -> str | None:
 def _check_tags(value: list[str]) -> str | None:
     wrong = [pair for pair in value if pair.count(":") != 1 or pair.startswith(":")]
     return f"Tags are given as key:value, unlike {wrong[0]}" if wrong else None
-
-
-def _check_provider(value: str) -> str | None:
-    if value.rpartition(".")[2] in _PROVIDERS:
-        return None
-    return (
-        f"Millstream cannot run Java classes; it knows these, by their simple names: {', '.join(_PROVIDERS)}"
-    )
 
 
 def _check_customer_key(value: str) -> str | None:
@@ -193,7 +185,7 @@ class S3SinkConfig(Config):
     )  # fmt: skip
     credentials_provider: str = setting(
         "s3.credentials.provider.class", kind=Kind.CLASS, default=_DEFAULT_CREDENTIALS, importance=LOW,
-        group="S3", check=_check_provider,
+        group="S3", check=check_provider,
         doc="Without aws.access.key.id the usual places are looked at: environment, profile, container, "
             "instance. AwsAssumeRoleCredentialsProvider assumes s3.credentials.provider.sts.role.arn.",
     )  # fmt: skip
@@ -272,7 +264,7 @@ class S3SinkConfig(Config):
         default="",
         importance=LOW,
         group="S3",
-        check=lambda value: None if not value or value.startswith(_HTTP) else _NO_URL,
+        check=lambda value: None if not value or value.startswith(HTTP) else _NO_URL,
         doc="The proxy before S3, as http://host:port.",
     )
     proxy_user: str | None = setting(
@@ -397,9 +389,9 @@ class S3SinkConfig(Config):
     @property
     def access(self) -> Access:
         """How to reach the bucket."""
-        provider = self.credentials_provider.rpartition(".")[2]
+        provider = simple_name(self.credentials_provider)
         role = None
-        if provider == _ASSUME_ROLE and self.role_arn:
+        if provider == ASSUME_ROLE and self.role_arn:
             role = Role(self.role_arn, self.role_session, self.role_external_id, endpoint=self.sts_endpoint)
         proxy = None
         if self.proxy_url:
@@ -410,7 +402,7 @@ class S3SinkConfig(Config):
             endpoint=self.store_url,
             key_id=self.access_key_id or None,
             secret=_revealed(self.secret_access_key),
-            anonymous=provider == _ANONYMOUS,
+            anonymous=provider == ANONYMOUS,
             path_style=self.path_style,
             accelerate=self.wan_mode,
             role=role,
@@ -455,7 +447,7 @@ class S3SinkConfig(Config):
         if bool(self.access_key_id) != bool(_revealed(self.secret_access_key)):
             missing = "aws.secret.access.key" if self.access_key_id else "aws.access.key.id"
             yield FieldError(missing, "Set both aws.access.key.id and aws.secret.access.key, or neither")
-        if self.store_url is not None and not self.store_url.startswith(_HTTP):
+        if self.store_url is not None and not self.store_url.startswith(HTTP):
             why = "The endpoint must begin with http:// or https://"
             yield _invalid("store.url", self.store_url, why)
         yield from self._check_security()
@@ -470,8 +462,8 @@ class S3SinkConfig(Config):
             yield from self._check_path_format()
 
     def _check_security(self) -> Iterable[FieldError]:
-        if self.credentials_provider.endswith(_ASSUME_ROLE) and not self.role_arn:
-            yield FieldError("s3.credentials.provider.sts.role.arn", f"{_ASSUME_ROLE} needs the role's ARN")
+        if self.credentials_provider.endswith(ASSUME_ROLE) and not self.role_arn:
+            yield FieldError("s3.credentials.provider.sts.role.arn", f"{ASSUME_ROLE} needs the role's ARN")
         kms = self.sse_algorithm.lower().startswith("aws:kms")
         if self.sse_kms_key_id and not kms:
             yield _invalid("s3.sse.kms.key.id", self.sse_kms_key_id, "It needs s3.ssea.name=aws:kms")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Final
 
-from connect.api import ConnectError, Converter, DataError, JsonPayload, SinkRecord
+from connect.api import ConnectError, Converter, DataError, JsonPayload, Schema, SinkRecord
 from connectors.s3.compression import Compressor, Gzip, NoCompression
 from connectors.s3.config import AVRO_FORMAT, JSON_FORMAT, PARQUET_FORMAT, S3SinkConfig
 from connectors.s3.fields import where
@@ -53,19 +53,17 @@ class Format(ABC):
         """A writer for a new file, whose first item this is."""
 
 
-class JsonLines(Format):
-    """Each value as JSON on a line, written as JsonConverter without schemas writes it.
+class JsonTexts:
+    """Values as JSON, written as JsonConverter without schemas writes it.
 
-    JSON that came as JSON stays the text that it is, but for line breaks.
+    JSON that came as JSON stays the text that it is, and may have line breaks.
     """
 
-    def __init__(self, compressor: Callable[[], Compressor], decimal_format: str) -> None:
-        self._compressor = compressor
+    def __init__(self, decimal_format: str = "BASE64") -> None:
         self._passes_json = decimal_format == "BASE64"  # whatever the schema, the text needs no change
         self._convert = schemaless_converter(decimal_format).from_connect
-        self.extension = ".json" + compressor().extension
 
-    def items(self, records: Sequence[SinkRecord]) -> list[bytes]:
+    def of_values(self, records: Sequence[SinkRecord]) -> list[bytes]:
         passes_json, convert = self._passes_json, self._convert
         return [
             record.raw_value.json
@@ -73,6 +71,24 @@ class JsonLines(Format):
             else convert(record.topic, record.value_schema, record.raw_value) or b"null"
             for record in records
         ]
+
+    def of(self, topic: str, schema: Schema | None, raw: Any) -> bytes:
+        """That of any value."""
+        if type(raw) is JsonPayload and (self._passes_json or schema is None):
+            return raw.json
+        return self._convert(topic, schema, raw) or b"null"
+
+
+class JsonLines(Format):
+    """Each value as JSON on a line."""
+
+    def __init__(self, compressor: Callable[[], Compressor], decimal_format: str) -> None:
+        self._compressor = compressor
+        self._texts = JsonTexts(decimal_format)
+        self.extension = ".json" + compressor().extension
+
+    def items(self, records: Sequence[SinkRecord]) -> list[bytes]:
+        return self._texts.of_values(records)
 
     def open(self, first: Any) -> FileWriter:
         return _JsonLinesWriter(self._compressor())

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import IO, Final
 
 from connect.api import ConnectError
-from connectors.s3.config import PART_BYTES_MIN
 from connectors.s3.store import Bucket
 
+PART_BYTES_MIN: Final = 5 << 20  # S3's own limit
 PARTS_MAX: Final = 10_000  # S3's own limit
 
 
@@ -155,7 +155,7 @@ class GrowingObject:
         if len(self._etags) == PARTS_MAX:
             raise ConnectError(
                 f"cannot write s3://{self._bucket.name}/{self.key}: it would have more than {PARTS_MAX} "
-                "parts; set s3.part.size higher or flush.size lower"
+                "parts; make parts larger or files smaller"
             )
         if self._upload_id is None:
             self._upload_id = self._bucket.start_upload(self.key)

@@ -16,7 +16,14 @@ from pyarrow import parquet
 
 from connect.api import DataError, Schema, SchemaType
 from connect.api.schemas import DATE, DECIMAL, TIME, TIMESTAMP
-from connectors.s3.avro_schema import avro_schema, decimal_precision, decimal_scale, map_schemas
+from connectors.s3.avro_schema import (
+    CONFLUENT,
+    Dialect,
+    avro_schema,
+    decimal_precision,
+    decimal_scale,
+    map_schemas,
+)
 from connectors.s3.formats import FileWriter
 from connectors.s3.schema_formats import SchemaFormat
 
@@ -39,12 +46,12 @@ _LOGICAL: Final[Mapping[str, pa.DataType]] = {
 class ParquetPlan:
     """What a schema comes down to."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, dialect: Dialect = CONFLUENT) -> None:
         if schema.type is not SchemaType.STRUCT:
             raise DataError(f"Parquet holds structs, and this is a value of type {schema.type.value}")
         self.row = arrow_type(schema)
         self._schema = schema
-        self.schema = pa.schema(list(self.row), metadata=_metadata(schema))
+        self.schema = pa.schema(list(self.row), metadata=_metadata(schema, dialect))
 
     def rows(self, values: Sequence[Any]) -> pa.StructArray:
         """The values as one array; raises `ValueError` or `TypeError`, as Arrow does, if one does not fit."""
@@ -64,13 +71,14 @@ class ParquetItem(NamedTuple):
 class Parquet(SchemaFormat[ParquetPlan]):
     """Structs."""
 
-    def __init__(self, codec: str) -> None:
+    def __init__(self, codec: str, dialect: Dialect = CONFLUENT) -> None:
         super().__init__()
         self._codec = codec
+        self._dialect = dialect
         self.extension = ".parquet" if codec == "none" else f".{_EXTENSIONS[codec]}.parquet"
 
     def plan(self, schema: Schema) -> ParquetPlan:
-        return ParquetPlan(schema)
+        return ParquetPlan(schema, self._dialect)
 
     def typed_items(self, plan: ParquetPlan, values: Sequence[Any]) -> Sequence[ParquetItem]:
         rows = plan.rows(values)
@@ -114,6 +122,8 @@ class ParquetFile(FileWriter):
 
     def finish(self) -> Iterable[bytes]:
         yield self.flush()
+        # The writer itself leaves the schema's metadata out where it leaves out Arrow's schema.
+        self._writer.add_key_value_metadata(self._schema.metadata or {})
         self._writer.close()
         yield self._out.take()
 
@@ -142,10 +152,10 @@ class _Sink(io.RawIOBase):
         return data
 
 
-def _metadata(schema: Schema) -> Mapping[str, bytes]:
+def _metadata(schema: Schema, dialect: Dialect) -> Mapping[str, bytes]:
     """What Java's readers by way of Avro look for."""
     try:
-        avro = avro_schema(replace(schema, optional=False))
+        avro = avro_schema(replace(schema, optional=False), dialect)
     except DataError:  # Parquet allows names that Avro does not
         return {}
     return {"parquet.avro.schema": orjson.dumps(avro), "writer.model.name": b"avro"}

@@ -2,20 +2,22 @@
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import structlog
 
-from connect.api import ConnectError, RetriableError
-from connectors.s3.access import Access, make_client
+from connect.api import ConnectError, FieldError, RetriableError
+from connectors.s3.access import Access, SettingNames, make_client
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
+
+LOOK_TIMEOUT_S: Final = 5.0
 
 _CAUSES: Final[Mapping[str, str]] = {
     "NoSuchBucket": "the bucket does not exist",
@@ -26,18 +28,11 @@ _CAUSES: Final[Mapping[str, str]] = {
     "SignatureDoesNotMatch": "the secret key does not fit the access key",
     "ExpiredToken": "the credentials have expired",
     "RequestTimeTooSkewed": "this machine's clock differs too much from S3's",
-    "PermanentRedirect": "the bucket is in another region than s3.region says",
-    "301": "the bucket is in another region than s3.region says",
-    "AuthorizationHeaderMalformed": "the bucket is in another region than s3.region says",
+    "PermanentRedirect": "the bucket is in another region than the one that is set",
+    "301": "the bucket is in another region than the one that is set",
+    "AuthorizationHeaderMalformed": "the bucket is in another region than the one that is set",
     "KeyTooLongError": "the key is longer than the 1024 bytes that S3 allows",
     "SlowDown": "S3 asks for fewer requests",
-}
-_SETTINGS: Final[Mapping[str, str]] = {
-    "InvalidAccessKeyId": "aws.access.key.id",
-    "SignatureDoesNotMatch": "aws.secret.access.key",
-    "PermanentRedirect": "s3.region",
-    "301": "s3.region",
-    "AuthorizationHeaderMalformed": "s3.region",
 }
 _RETRIABLE_CODES: Final = frozenset(
     ("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling",
@@ -50,6 +45,10 @@ class ObjectExistsError(ConnectError):
     """There is an object of this key already, and it must not be overwritten."""
 
 
+class RefusedError(ConnectError):
+    """S3 will not do it until somebody changes something: makes a bucket, gives a permission."""
+
+
 class UploadLostError(ConnectError):
     """S3 no longer knows a multipart upload: its parts are gone."""
 
@@ -57,7 +56,7 @@ class UploadLostError(ConnectError):
 class Bucket:
     """The bucket that `access` names. The client is made when it is first needed.
 
-    Every method raises `RetriableError` when trying again later may help, else `ConnectError`.
+    Every method raises `RetriableError` when trying again later may help, else `RefusedError`.
     """
 
     def __init__(self, access: Access) -> None:
@@ -189,17 +188,17 @@ def explain(exc: Exception, what: str) -> ConnectError:
         return _explain_answer(exc.response, what)
     if isinstance(exc, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
         why = "no credentials; set aws.access.key.id and aws.secret.access.key, or AWS's own variables"
-        return ConnectError(f"cannot write {what}: {why}")
+        return RefusedError(f"cannot write {what}: {why}")
     if isinstance(exc, exceptions.EndpointConnectionError):
         url = urlsplit(exc.kwargs["endpoint_url"])
         return RetriableError(f"cannot write {what}: nothing answers at {url.scheme}://{url.netloc}")
     if isinstance(exc, exceptions.ParamValidationError):
         return ConnectError(f"cannot write {what}: S3 does not allow such a bucket name")
     if isinstance(exc, exceptions.SSLError):
-        return ConnectError(f"cannot write {what}: {exc}")
+        return RefusedError(f"cannot write {what}: {exc}")
     if isinstance(exc, exceptions.ConnectionError | exceptions.HTTPClientError):
         return RetriableError(f"cannot write {what}: {exc}")
-    return ConnectError(f"cannot write {what}: {exc}")
+    return RefusedError(f"cannot write {what}: {exc}")
 
 
 def _explain_answer(answer: Any, what: str) -> ConnectError:
@@ -211,20 +210,42 @@ def _explain_answer(answer: Any, what: str) -> ConnectError:
         return UploadLostError(why)
     if code in _RETRIABLE_CODES or status >= 500 or status == 429:
         return RetriableError(why)
-    return ConnectError(why)
+    return RefusedError(why)
 
 
-def setting_behind(exc: Exception) -> str:
+def problems_of(access: Access) -> Iterable[FieldError]:
+    """What is wrong with the bucket or the credentials, with the setting to look at."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        # A list tells why it is refused, which a HEAD of the bucket does not.
+        client = make_client(access, read_timeout_s=LOOK_TIMEOUT_S)
+        client.list_objects_v2(Bucket=access.bucket, MaxKeys=1)
+    except (BotoCoreError, ClientError, ValueError) as exc:
+        # Who may only write may not list.
+        if not isinstance(exc, ClientError) or error_code(exc.response) not in ("AccessDenied", "403"):
+            yield FieldError(_setting_behind(exc, access.names), str(explain(exc, f"s3://{access.bucket}")))
+
+
+def _setting_behind(exc: Exception, names: SettingNames) -> str:
     """The setting to look at first after a failed request."""
     from botocore import exceptions
 
     if isinstance(exc, exceptions.ClientError):
-        return _SETTINGS.get(error_code(exc.response), "s3.bucket.name")
+        match error_code(exc.response):
+            case "InvalidAccessKeyId":
+                return names.key_id
+            case "SignatureDoesNotMatch":
+                return names.secret
+            case "PermanentRedirect" | "301" | "AuthorizationHeaderMalformed":
+                return names.region
+            case _:
+                return names.bucket
     if isinstance(exc, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
-        return "aws.access.key.id"
+        return names.key_id
     if isinstance(exc, exceptions.ConnectionError | exceptions.HTTPClientError):
-        return "store.url"
-    return "s3.bucket.name"
+        return names.endpoint
+    return names.bucket
 
 
 def error_code(answer: Any) -> str:

@@ -192,7 +192,7 @@ def test_after_enough_tries_the_runtime_is_told_to_come_back(troubled: tuple[str
     [
         (403, "AccessDenied", "access denied"),
         (400, "ExpiredToken", "the credentials have expired"),
-        (301, "PermanentRedirect", "the bucket is in another region than s3.region says"),
+        (301, "PermanentRedirect", "the bucket is in another region than the one that is set"),
         (400, "Strange", "told by Strange"),
     ],
 )
