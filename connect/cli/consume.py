@@ -23,6 +23,7 @@ from connect.cli.failure import Failure
 
 BATCH_RECORDS = 500
 POLL_SECONDS = 0.2
+TOPIC_SECONDS = 5.0  # a connector that was just deployed is about to create its topic
 
 
 class Consumption:
@@ -46,10 +47,14 @@ class Consumption:
         return self._consumer
 
     def _partitions(self, consumer: Consumer) -> list[int]:
-        found = kafka_client.metadata(consumer, self._bootstrap).topics.get(self._topic)
-        if found is None or not found.partitions:
-            raise Failure(f"topic {self._topic} does not exist")
-        return sorted(found.partitions)
+        deadline = time.monotonic() + TOPIC_SECONDS
+        while True:
+            found = kafka_client.metadata(consumer, self._bootstrap).topics.get(self._topic)
+            if found is not None and found.partitions:
+                return sorted(found.partitions)
+            if time.monotonic() >= deadline:
+                raise Failure(f"topic {self._topic} does not exist")
+            time.sleep(POLL_SECONDS)
 
     def join(self, group: str, from_beginning: bool) -> None:
         """Read what the group has not read yet; `from_beginning` is for a group without offsets."""

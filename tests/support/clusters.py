@@ -67,6 +67,12 @@ def leader(workers: Sequence[Worker], name: str) -> Worker:
     return next(worker for worker in workers if worker.url.endswith(worker_id))
 
 
+def leads(workers: Sequence[Worker], name: str) -> bool:
+    """Whether one of these shows the status of connectors."""
+    worker_id = status(workers[0], name)["connector"]["worker_id"]
+    return any(worker.url.endswith(worker_id) for worker in workers)
+
+
 @contextmanager
 def stopped(*pids: int) -> Iterator[None]:
     """SIGSTOP, and SIGCONT at the end, for those that live."""
