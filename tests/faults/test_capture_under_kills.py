@@ -13,6 +13,7 @@ from connect.testing.postgres import PostgresServer
 
 WORKER = {"offset.flush.interval.ms": "300"}
 ONCE = {**WORKER, "exactly.once.source.support": "enabled"}
+NO_DELAY = {"group.initial.rebalance.delay.ms": "0"}
 STREAMED = {"streaming.transactions": "on", "streaming.transactions.memory.bytes": "1000"}
 
 
@@ -41,7 +42,7 @@ def test_exactly_once_says_nothing_twice(tmp_path: Path, server: PostgresServer)
 def test_the_same_with_apache_kafka(tmp_path: Path, server: PostgresServer) -> None:
     """Snapshot, stream and restarts; the worker's topics, transactions and fencing are Kafka's own."""
     with (
-        ApacheKafka(tmp_path / "kafka", heap="-Xmx384M") as kafka,
+        ApacheKafka(tmp_path / "kafka", NO_DELAY, heap="-Xmx384M") as kafka,
         Worker(tmp_path / "worker", kafka.bootstrap, ONCE) as worker,
     ):
         CaptureWorld(worker, server, 20261126, exactly_once=True).run(rounds=1, kills=3)

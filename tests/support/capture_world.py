@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +23,7 @@ from connect.testing.postgres import PostgresServer
 from connect.testing.tasks import SourceRun
 from connectors.postgres.plugin import PostgresConnector
 
-from .eventually import eventually
+from .eventually import DEADLINE_S, eventually
 
 TYPES = {
     "int": "floor(random() * 1000)::int", "text": "md5(random()::text)", "numeric(12,3)": "random() * 1000",
@@ -238,8 +239,10 @@ class CaptureWorld:
             if topic not in consumer.list_topics(timeout=30).topics:
                 return
             consumer.assign([TopicPartition(topic, 0, 0)])
+            deadline = time.monotonic() + DEADLINE_S
             while True:
-                for message in consumer.consume(5000, timeout=10):
+                assert time.monotonic() < deadline, f"{topic} cannot be read to its end"
+                for message in consumer.consume(5000, timeout=0.2):  # it waits for all of them
                     if (error := message.error()) is None:
                         yield message.key() or b"", message.value()
                     elif error.code() == KafkaError._PARTITION_EOF:
