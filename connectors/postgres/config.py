@@ -2,17 +2,17 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
-from pydantic import SecretStr
-
-from connect.api import Config, FieldError, Importance, Kind, setting
-from connectors.postgres.driver_settings import libpq_parameters, without_effect
+from connect.api import FieldError, Importance, Kind, setting
+from connectors.postgres.connection_settings import ConnectionSettings
+from connectors.postgres.driver_settings import without_effect
 from connectors.postgres.event_checks import REGEX_NAMING, check_events
 from connectors.postgres.mask_rules import MASK_NAME
 from connectors.postgres.patterns import compiled
 from connectors.postgres.reselect_settings import RESELECT_NAME, ReselectSettings, reselect_settings
 from connectors.postgres.signal_checks import check_signals
+from connectors.postgres.snapshot_settings import OVERRIDE_NAME, SIGNAL_CONSUMER_NAME, SnapshotSettings
 
 HIGH, LOW = Importance.HIGH, Importance.LOW
 TOPIC_NAMING: Final = [
@@ -22,250 +22,23 @@ TOPIC_NAMING: Final = [
 _HEX: Final = "hex:"
 _SOURCE_INFO: Final = "io.debezium.connector.postgresql.PostgresSourceInfoStructMaker"
 _TRANSACTIONS: Final = "io.debezium.pipeline.txmetadata.DefaultTransactionMetadataFactory"
-_SIGNAL_CONSUMER: Final = re.compile(r"signal\.consumer\.(.+)")
-_OVERRIDE: Final = re.compile(r"snapshot\.select\.statement\.overrides\.(.+)")
-
 _DRIVER: Final = re.compile(r"driver\.(.+)")
 
 
-class PostgresSourceConfig(Config):
+class PostgresSourceConfig(SnapshotSettings, ConnectionSettings):
     """Settings of `io.debezium.connector.postgresql.PostgresConnector`."""
 
     patterns: ClassVar[tuple[re.Pattern[str], ...]] = (
         MASK_NAME,
         RESELECT_NAME,
-        _OVERRIDE,
-        _SIGNAL_CONSUMER,
+        OVERRIDE_NAME,
+        SIGNAL_CONSUMER_NAME,
         _DRIVER,
     )
     renamed: ClassVar[Mapping[str, str]] = {
         "database.server.name": "topic.prefix",
         "heartbeat.topics.prefix": "topic.heartbeat.prefix",
     }
-
-    # Connection
-    topic_prefix: str = setting("topic.prefix", importance=HIGH, doc="First part of every topic name.")
-    hostname: str = setting("database.hostname", importance=HIGH, doc="Server name or address.")
-    port: int = setting(
-        "database.port", default=5432, importance=HIGH, doc="Server port.", at_least=0, at_most=65535
-    )
-    user: str = setting("database.user", importance=HIGH, doc="User; needs REPLICATION and SELECT.")
-    password: SecretStr | None = setting("database.password", default=None, importance=HIGH, doc="Password.")
-    dbname: str = setting("database.dbname", importance=HIGH, doc="Database to capture.")
-    sslmode: str = setting(
-        "database.sslmode", default="prefer", doc="libpq's sslmode.",
-        choices=["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
-    )  # fmt: skip
-    sslcert: str | None = setting("database.sslcert", default=None, doc="Client certificate file.")
-    sslkey: str | None = setting("database.sslkey", default=None, doc="Client key file.")
-    sslpassword: SecretStr | None = setting(
-        "database.sslpassword", default=None, doc="Password of the client key."
-    )
-    sslrootcert: str | None = setting(
-        "database.sslrootcert", default=None, doc="File of trusted authorities."
-    )
-    sslfactory: str | None = setting("database.sslfactory", default=None, importance=LOW, doc="Java only.")
-    tcp_keep_alive: bool = setting("database.tcpKeepAlive", default=True, doc="TCP keepalive probes.")
-    initial_statements: str | None = setting(
-        "database.initial.statements", default=None, importance=LOW,
-        doc="SQL for each new connection but the replication one; `;` ends a statement, `;;` is a semicolon.",
-    )  # fmt: skip
-    query_timeout_ms: int = setting(
-        "database.query.timeout.ms", default=600_000, importance=LOW, at_least=0,
-        doc="Limit of a catalog query; 0 is none.",
-    )  # fmt: skip
-
-    # Slot and publication
-    plugin_name: str = setting(
-        "plugin.name", default="pgoutput", choices=["pgoutput"], doc="Output plugin of the slot."
-    )
-    slot_name: str = setting(
-        "slot.name", default="debezium", importance=HIGH, doc="Replication slot; unique per connector."
-    )
-    slot_drop_on_stop: bool = setting(
-        "slot.drop.on.stop", default=False, doc="Drop the slot at a regular stop."
-    )
-    slot_failover: bool = setting(
-        "slot.failover", default=False, doc="Create a failover slot (PostgreSQL 17+)."
-    )
-    slot_stream_params: str | None = setting(
-        "slot.stream.params",
-        default=None,
-        importance=LOW,
-        doc="More options for the output plugin, `name=value;…`; pgoutput has `origin` (PostgreSQL 16+).",
-    )
-    slot_max_retries: int = setting(
-        "slot.max.retries",
-        default=6,
-        at_least=0,
-        doc="How often to try a slot that another connection holds.",
-    )
-    slot_retry_delay_ms: int = setting(
-        "slot.retry.delay.ms", default=10_000, at_least=0, doc="Longest wait between two tries."
-    )
-    status_update_interval_ms: int = setting(
-        "status.update.interval.ms",
-        default=10_000,
-        at_least=1,
-        doc="How often the server is told the position.",
-    )
-    xmin_fetch_interval_ms: int = setting(
-        "xmin.fetch.interval.ms",
-        default=0,
-        importance=LOW,
-        at_least=0,
-        doc="How often to read the slot's xmin.",
-    )
-    lsn_flush_mode: str = setting(
-        "lsn.flush.mode", default="connector", choices=["connector", "manual", "connector_and_driver"],
-        doc="Who moves the slot's confirmed position.",
-    )  # fmt: skip
-    offset_mismatch_strategy: str = setting(
-        "offset.mismatch.strategy", default="no_validation",
-        choices=["no_validation", "trust_offset", "trust_slot", "trust_greater_lsn"],
-        doc="What to do when the stored offset and the slot disagree.",
-    )  # fmt: skip
-    publication_name: str = setting("publication.name", default="dbz_publication", doc="Publication to read.")
-    publication_autocreate_mode: str = setting(
-        "publication.autocreate.mode", default="all_tables",
-        choices=["all_tables", "disabled", "filtered", "no_tables"],
-        doc="How a missing publication is made.",
-    )  # fmt: skip
-    publish_via_partition_root: bool = setting(
-        "publish.via.partition.root",
-        default=False,
-        doc="Let a created publication name the partitioned table.",
-    )
-    replica_identity_autoset_values: str | None = setting(
-        "replica.identity.autoset.values", default=None, doc="`schema.table:IDENTITY, …` to set at start."
-    )
-
-    streamed_transactions: str = setting(
-        "streaming.transactions", default="off", choices=["off", "on"],
-        doc="on: the server sends large transactions while they are still open, and they wait here for their "
-        "commit; off: it keeps them on its own disk.",
-    )  # fmt: skip
-    streamed_memory_bytes: int = setting(
-        "streaming.transactions.memory.bytes", default=16 << 20, kind=Kind.LONG, at_least=0,
-        doc="Memory of all open transactions; what is more goes to streaming.transactions.directory.",
-    )  # fmt: skip
-    streamed_directory: str | None = setting(
-        "streaming.transactions.directory", default=None,
-        doc="Where open transactions wait that do not fit into memory; the system's directory of temporary "
-        "files when not set.",
-    )  # fmt: skip
-
-    silence_timeout_ms: int = setting(
-        "stream.silence.timeout.ms", default=60_000, at_least=0,
-        doc="So long may the server say nothing, although asked, before the connection counts as lost; twice "
-        "as long the next time. 0: no limit.",
-    )  # fmt: skip
-
-    # Snapshot
-    snapshot_mode: str = setting(
-        "snapshot.mode", default="initial", doc="When to read the tables before the stream.",
-        choices=["initial", "always", "initial_only", "no_data", "never", "when_needed",
-                 "configuration_based", "custom"],
-    )  # fmt: skip
-    configured_snapshot_data: bool = setting(
-        "snapshot.mode.configuration.based.snapshot.data", default=False,
-        doc="With configuration_based: read the tables at each start.",
-    )  # fmt: skip
-    configured_snapshot_schema: bool = setting(
-        "snapshot.mode.configuration.based.snapshot.schema", default=False, importance=LOW,
-        doc="With configuration_based. Not needed: schemas are always known.",
-    )  # fmt: skip
-    configured_start_stream: bool = setting(
-        "snapshot.mode.configuration.based.start.stream", default=False,
-        doc="With configuration_based: stream changes.",
-    )  # fmt: skip
-    configured_on_schema_error: bool = setting(
-        "snapshot.mode.configuration.based.snapshot.on.schema.error", default=False, importance=LOW,
-        doc="With configuration_based. Not needed: schemas are always known.",
-    )  # fmt: skip
-    configured_on_data_error: bool = setting(
-        "snapshot.mode.configuration.based.snapshot.on.data.error", default=False,
-        doc="With configuration_based: read the tables again when the slot has lost changes.",
-    )  # fmt: skip
-    snapshot_isolation_mode: str = setting(
-        "snapshot.isolation.mode", default="serializable",
-        choices=["serializable", "repeatable_read", "read_committed", "read_uncommitted"],
-        doc="The snapshot is one REPEATABLE READ transaction that writes nothing: serializable is the same. "
-        "With the others each piece of a table shows a moment of its own, and the stream corrects it.",
-    )  # fmt: skip
-    snapshot_locking_mode: str = setting(
-        "snapshot.locking.mode",
-        default="none",
-        choices=["none", "shared", "custom"],
-        doc="Table locks of the snapshot.",
-    )
-    snapshot_lock_timeout_ms: int = setting(
-        "snapshot.lock.timeout.ms", default=10_000, at_least=0, doc="Wait for a table lock."
-    )
-    snapshot_include: list[str] = setting(
-        "snapshot.include.collection.list",
-        default=[],
-        doc="Regexes of the tables to read; all captured ones when empty.",
-    )
-    snapshot_overrides: list[str] = setting(
-        "snapshot.select.statement.overrides",
-        default=[],
-        doc="Tables whose SELECT is given by snapshot.select.statement.overrides.<table>.",
-    )
-    snapshot_fetch_size: int = setting(
-        "snapshot.fetch.size", default=10_240, at_least=1, doc="Not needed: rows are streamed by COPY."
-    )
-    snapshot_max_threads: int = setting(
-        "snapshot.max.threads", default=1, at_least=1, doc="Connections that read at once."
-    )
-    snapshot_order_by_row_count: str = setting(
-        "snapshot.tables.order.by.row.count", default="disabled",
-        choices=["disabled", "ascending", "descending"], doc="Order of the tables.",
-    )  # fmt: skip
-    snapshot_delay_ms: int = setting(
-        "snapshot.delay.ms", default=0, at_least=0, doc="Wait before the snapshot."
-    )
-    streaming_delay_ms: int = setting(
-        "streaming.delay.ms", default=0, at_least=0, doc="Wait between snapshot and stream."
-    )
-
-    # Signals
-    signal_data_collection: str | None = setting(
-        "signal.data.collection", default=None,
-        doc="`schema.table` of signals, with three columns: id, type, data. It is always captured.",
-    )  # fmt: skip
-    signal_channels: list[str] = setting(
-        "signal.enabled.channels", default=["source"], doc="Where signals come from: source, kafka, file."
-    )
-    signal_poll_interval_ms: int = setting(
-        "signal.poll.interval.ms", default=5000, at_least=1, doc="How often to look for signals."
-    )
-    signal_kafka_topic: str | None = setting(
-        "signal.kafka.topic", default=None,
-        doc="Topic of signals, of one partition; `<topic.prefix>-signal` by default.",
-    )  # fmt: skip
-    signal_kafka_bootstrap_servers: str | None = setting(
-        "signal.kafka.bootstrap.servers", default=None, doc="Brokers of the topic of signals."
-    )
-    signal_kafka_group_id: str = setting(
-        "signal.kafka.groupId", default="kafka-signal",
-        doc="Consumer group that keeps the position; one for each connector that reads the same topic.",
-    )  # fmt: skip
-    signal_kafka_poll_timeout_ms: int = setting(
-        "signal.kafka.poll.timeout.ms", default=100, at_least=0, importance=LOW,
-        doc="Not needed: what has come is taken.",
-    )  # fmt: skip
-    signal_file: str = setting(
-        "signal.file", default="file-signals.txt", doc="File of signals, a JSON object per line."
-    )
-    incremental_chunk_size: int = setting(
-        "incremental.snapshot.chunk.size", default=1024, at_least=1, doc="Rows of a chunk."
-    )
-    incremental_watermarking: str = setting(
-        "incremental.snapshot.watermarking.strategy", default="insert_insert",
-        choices=["insert_insert", "insert_delete"], doc="How chunks are marked.",
-    )  # fmt: skip
-    read_only: bool = setting("read.only", default=False, doc="Incremental snapshots without writing.")
 
     # Filters and keys
     schema_include: list[str] = setting(
@@ -500,11 +273,6 @@ class PostgresSourceConfig(Config):
                 yield self.error("slot_stream_params", f"{option}: {why}")
         yield from self._not_yet()
 
-    def stream_params(self) -> list[tuple[str, str]]:
-        """slot.stream.params as (name, value)."""
-        parts = (part.partition("=") for part in (self.slot_stream_params or "").split(";") if part.strip())
-        return [(name.strip(), value.strip()) for name, _, value in parts]
-
     def warnings(self) -> Iterable[FieldError]:
         for name in without_effect(self.originals):
             yield FieldError(name, f"{name} is a setting of Java's driver and has no effect here")
@@ -547,37 +315,6 @@ class PostgresSourceConfig(Config):
     def reselect(self) -> ReselectSettings | None:
         """The settings of the post processor that reads columns again."""
         return reselect_settings(self.post_processors, self.originals)
-
-    def override(self, table: str) -> str | None:
-        """The SELECT that a user gave for `schema.table`, or None."""
-        return self.originals.get(f"snapshot.select.statement.overrides.{table}")
-
-    @property
-    def takes_signals(self) -> bool:
-        """Somebody can ask for a snapshot."""
-        return self.signal_data_collection is not None or bool({"kafka", "file"} & {*self.signal_channels})
-
-    def signal_consumer(self) -> dict[str, str]:
-        """What the settings `signal.consumer.*` say, without that prefix."""
-        return {
-            found[1]: value for name, value in self.originals.items()
-            if (found := _SIGNAL_CONSUMER.fullmatch(name))
-        }  # fmt: skip
-
-    def conninfo(self) -> dict[str, Any]:
-        """libpq's parameters."""
-        params: dict[str, Any] = {
-            "host": self.hostname, "port": self.port, "user": self.user, "dbname": self.dbname,
-            "password": self.password and self.password.get_secret_value(), "sslmode": self.sslmode,
-            "sslcert": self.sslcert, "sslkey": self.sslkey, "sslrootcert": self.sslrootcert,
-            "sslpassword": self.sslpassword and self.sslpassword.get_secret_value(),
-            "connect_timeout": 10, "client_encoding": "UTF8", "keepalives": int(self.tcp_keep_alive),
-            # A network that is cut without a word is noticed within a minute.
-            "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3,
-            "tcp_user_timeout": 60_000,
-        }  # fmt: skip
-        given = {name: value for name, value in params.items() if value is not None}
-        return given | libpq_parameters(self.originals)
 
 
 _PATTERN_LISTS: Final = (

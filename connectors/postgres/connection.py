@@ -23,28 +23,11 @@ XLOG_HEAD_BYTES: Final = 25
 _STATEMENT_END: Final = re.compile(r"(?<!;);(?!;)")
 
 
-# Words of the server and of libpq for what no later try mends: a wrong password, say. Their SQLSTATE is not
-# to be had while connecting. Where the server speaks another language, it is tried again.
-_HOPELESS: Final = re.compile(
-    r"authentication failed|no password supplied|no pg_hba\.conf entry|is not permitted to log in"
-    r"|(role|database) \".*\" does not exist|permission denied (for database|to start WAL sender)"
-    r"|must be superuser or replication role|pg_hba\.conf rejects"
-    r"|certificate verify failed|does not match host name|does not support SSL|requires a valid client cert"
-    r"|certificate present, but not|(certificate|private key|root) .*file|alert .*(certificate|unknown ca)"
-    r"|invalid (connection option|value|integer value|\w+ value)|unrecognized configuration parameter"
-)
-
-
 def _conninfo(config: PostgresSourceConfig, application: str, **more: str) -> str:
     parameters = {"application_name": application} | config.conninfo() | more
     session = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
     parameters["options"] = f"{parameters.get('options', '')} {session}".strip()
     return make_conninfo(**parameters)
-
-
-def is_hopeless(error: psycopg.OperationalError) -> bool:
-    """Whether connecting again cannot help: settings, rights or certificates are wrong."""
-    return error.sqlstate is None and _HOPELESS.search(str(error)) is not None
 
 
 def connect(config: PostgresSourceConfig) -> psycopg.Connection[Any]:

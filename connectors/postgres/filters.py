@@ -75,7 +75,11 @@ class Filters:
 
     def key_columns(self, table: Table) -> tuple[str, ...]:
         """The columns of a table's key: those of message.key.columns, else those of the table itself."""
-        return self._keys.of(table.full_name, [column.name for column in table.columns]) or table.key
+        return self.custom_key(table.full_name, [column.name for column in table.columns]) or table.key
+
+    def custom_key(self, table: str, columns: Sequence[str]) -> tuple[str, ...]:
+        """Which columns of `schema.table` message.key.columns names; empty where it names none."""
+        return self._keys.of(table, columns)
 
     def keeps_message(self, prefix: str) -> bool:
         return self._messages.allow(prefix)

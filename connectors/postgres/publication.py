@@ -15,9 +15,10 @@ from connectors.postgres.catalog import Catalog
 from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.connection import quote_name
 from connectors.postgres.filters import Filters
+from connectors.postgres.slots import drop_statement
 
 _LOOK_S: Final = 10.0
-_FOUND: Final = "SELECT puballtables FROM pg_publication WHERE pubname = %s"
+_FOUND: Final = "SELECT oid::bigint, puballtables FROM pg_publication WHERE pubname = %s"
 _TABLES: Final = """
 SELECT r.prrelid::bigint FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
  WHERE p.pubname = %s
@@ -36,20 +37,25 @@ class Publication:
     ) -> None:  # fmt: skip
         self._connection = connection
         self._name = config.publication_name
+        self._slot = config.slot_name
         self._mode = config.publication_autocreate_mode
         self._via_root = config.publish_via_partition_root
         self._filters = filters
         self._catalog = catalog
         self._look_at = time.monotonic() + _LOOK_S
         self._refused: set[int] = set()
+        self._oid: int | None = None
 
-    def prepare(self) -> None:
-        """Before the stream starts."""
+    def prepare(self, *, goes_on: bool) -> None:
+        """Before the stream starts; `goes_on` where one was read before."""
         row = self._connection.execute(_FOUND, (self._name,)).fetchone()
         if row is None:
             self._create()
+            row = self._connection.execute(_FOUND, (self._name,)).fetchone()
+            if goes_on:
+                self._warn_of_a_gap()
         elif self._mode == "filtered":
-            if row[0]:
+            if row[1]:
                 raise ConnectError(
                     f"publication {self._name} is FOR ALL TABLES, which publication.autocreate.mode=filtered "
                     f"cannot change: run DROP PUBLICATION {quote_name(self._name)}; or set the mode to "
@@ -59,13 +65,51 @@ class Publication:
             if self._published() != wanted.keys():
                 tables = ", ".join(wanted.values())
                 self._run(f"ALTER PUBLICATION {quote_name(self._name)} SET TABLE {tables};")
+        self._oid = row[0] if row is not None else None
 
     def follow(self) -> None:
         """Once in a while: publish captured tables that were made since. What was written to them before is
-        not in the stream."""
-        if self._mode != "filtered" or time.monotonic() < self._look_at:
+        not in the stream. Raises `ConnectError` where the publication is gone: PostgreSQL 18 then sends
+        nothing, and says nothing."""
+        if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + _LOOK_S
+        row = self._connection.execute(_FOUND, (self._name,)).fetchone()
+        if row is None:
+            raise self.missing("it was dropped")
+        if row[0] != self._oid:
+            self._oid = row[0]
+            self._warn_of_a_gap()
+        if self._mode == "filtered":
+            self._publish_new_tables()
+
+    def missing(self, why: str) -> ConnectError:
+        """The stream needs a publication that is not there, or was not there when a change was written."""
+        make = (
+            f"Make it again (CREATE PUBLICATION {quote_name(self._name)} …;) if it is not there"
+            if self._mode == "disabled"
+            else "The next start of the task makes it again if it is not there"
+        )
+        return ConnectError(
+            f"publication {self._name}: {why}. Changes that were written while it was missing cannot be "
+            f"read. {make}; {self._read_again}"
+        )
+
+    def _warn_of_a_gap(self) -> None:
+        log.warning(
+            "the publication was made anew: changes that were written while it was missing do not come; "
+            + self._read_again,
+            publication=self._name,
+        )
+
+    @property
+    def _read_again(self) -> str:
+        return (
+            f"to read the tables again, stop the connector, drop the slot with {drop_statement(self._slot)} "
+            "and start it with snapshot.mode=when_needed"
+        )
+
+    def _publish_new_tables(self) -> None:
         published = self._published()
         for oid, table in self._captured().items():
             if oid not in published and oid not in self._refused:

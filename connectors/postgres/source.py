@@ -13,13 +13,7 @@ from connect.api import ConnectError, RetriableError, SourceRecord, SourceTask, 
 from connectors.postgres import pgoutput
 from connectors.postgres.catalog import Catalog, Column, Table
 from connectors.postgres.config import PostgresSourceConfig
-from connectors.postgres.connection import (
-    CopyReader,
-    MessageReader,
-    ReplicationConnection,
-    connect,
-    is_hopeless,
-)
+from connectors.postgres.connection import CopyReader, MessageReader, ReplicationConnection, connect
 from connectors.postgres.envelope import SourceBlocks
 from connectors.postgres.filters import Filters
 from connectors.postgres.heartbeat import Heartbeats
@@ -40,6 +34,7 @@ from connectors.postgres.on_demand import OnDemand
 from connectors.postgres.plan import TablePlan
 from connectors.postgres.publication import Publication
 from connectors.postgres.records import RecordMaker
+from connectors.postgres.refusals import is_hopeless
 from connectors.postgres.schema_changes import SchemaChanges
 from connectors.postgres.signal_channels import SignalChannels
 from connectors.postgres.slots import (
@@ -183,7 +178,7 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         slot = self._slot(position)
         if self._streams():
             set_identities(self._connection, config, self._filters, catalog)
-            publication.prepare()
+            publication.prepare(goes_on=position is not None)
             self._replication = ReplicationConnection(config)
         if self._wants_snapshot(position, slot):
             scope = Scope(self._override, progress=self._progress(position, slot))
@@ -309,7 +304,10 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         while True:
             xmin.refresh()
             publication.follow()
-            batch = stream.read(config.max_batch_size, self._batch_bytes, config.poll_interval_ms / 1000)
+            try:
+                batch = stream.read(config.max_batch_size, self._batch_bytes, config.poll_interval_ms / 1000)
+            except errors.UndefinedObject as exc:  # before PostgreSQL 18 it stays so when it is made again
+                raise publication.missing(str(exc).splitlines()[0]) from exc
             self._failures = 0
             self._stream_meter.batch(stream, reader, self._ordinary_connection(), len(batch))
             if heartbeats.due():

@@ -65,6 +65,14 @@ SELECT EXISTS (SELECT FROM published WHERE oid = %s
                   OR oid IN (SELECT relid FROM pg_partition_tree(%s))
                   OR oid IN (SELECT relid FROM pg_partition_ancestors(%s)))
 """
+_IDENTITY: Final = """
+SELECT attname FROM pg_class c
+  JOIN pg_index i ON indrelid = c.oid
+   AND CASE relreplident WHEN 'd' THEN indisprimary WHEN 'i' THEN indisreplident ELSE false END
+  JOIN pg_attribute a ON attrelid = c.oid AND attnum = ANY(indkey)
+ WHERE c.oid = %s
+"""
+_COLUMNS: Final = "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped"
 _OPERATIONS: Final = {"c": "insert", "u": "update", "d": "delete", "t": "truncate"}
 
 
@@ -315,3 +323,18 @@ class _Checks:
                     f"it once it is published: give it a primary key, or run ALTER TABLE {table.quoted} "
                     "REPLICA IDENTITY FULL;",
                 )
+            elif table.identity != "f":
+                yield from self._key_without_identity(table)
+
+    def _key_without_identity(self, table: _Table) -> Iterable[FieldError]:
+        """The old row has the columns of the replica identity only, and a key may need others."""
+        known = {name for (name,) in self._connection.execute(_IDENTITY, (table.oid,))}
+        columns = [name for (name,) in self._connection.execute(_COLUMNS, (table.oid,))]
+        missing = [name for name in self._filters.custom_key(table.full_name, columns) if name not in known]
+        if missing:
+            yield FieldWarning(
+                "message.key.columns",
+                f"message.key.columns: {', '.join(missing)} of {table.full_name} is not in its replica "
+                "identity, so a delete has the column's default or null in its key, and an update of it does "
+                f"not delete the old key: run ALTER TABLE {table.quoted} REPLICA IDENTITY FULL;",
+            )

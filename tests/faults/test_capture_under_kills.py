@@ -5,9 +5,16 @@ from pathlib import Path
 
 import pytest
 from support.capture_world import CaptureWorld
+from support.java import needs_java
 
-from connect.testing.millstream import Millstream
+from connect.testing.kafka import ApacheKafka
+from connect.testing.millstream import Millstream, Worker
 from connect.testing.postgres import PostgresServer
+
+WORKER = {"offset.flush.interval.ms": "300"}
+ONCE = {**WORKER, "exactly.once.source.support": "enabled"}
+NO_DELAY = {"group.initial.rebalance.delay.ms": "0"}
+STREAMED = {"streaming.transactions": "on", "streaming.transactions.memory.bytes": "1000"}
 
 
 @pytest.fixture
@@ -18,11 +25,24 @@ def server() -> Iterator[PostgresServer]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("seed", "streamed"), [(20261124, "off"), (20261125, "on")])
-def test_the_topics_say_what_the_tables_say(
-    tmp_path: Path, server: PostgresServer, seed: int, streamed: str
-) -> None:
-    settings = {"offset.flush.interval.ms": "300"}
-    with Millstream(tmp_path / "platform", worker=settings) as platform:
-        properties = {"streaming.transactions": streamed, "streaming.transactions.memory.bytes": "1000"}
-        CaptureWorld(platform, server, seed, **properties).run(rounds=1, kills=6)
+def test_the_topics_say_what_the_tables_say(tmp_path: Path, server: PostgresServer) -> None:
+    with Millstream(tmp_path / "platform", worker=WORKER) as platform:
+        CaptureWorld(platform, server, 20261124).run(rounds=1, kills=6)
+
+
+@pytest.mark.timeout(300)
+def test_exactly_once_says_nothing_twice(tmp_path: Path, server: PostgresServer) -> None:
+    with Millstream(tmp_path / "platform", worker=ONCE) as platform:
+        world = CaptureWorld(platform, server, 20261125, exactly_once=True, **STREAMED)
+        world.run(rounds=1, kills=6)
+
+
+@needs_java()
+@pytest.mark.timeout(300)
+def test_the_same_with_apache_kafka(tmp_path: Path, server: PostgresServer) -> None:
+    """Snapshot, stream and restarts; the worker's topics, transactions and fencing are Kafka's own."""
+    with (
+        ApacheKafka(tmp_path / "kafka", NO_DELAY, heap="-Xmx384M") as kafka,
+        Worker(tmp_path / "worker", kafka.bootstrap, ONCE) as worker,
+    ):
+        CaptureWorld(worker, server, 20261126, exactly_once=True).run(rounds=1, kills=3)

@@ -1,8 +1,8 @@
 """Random tables, random transactions by several writers, kills of everything; and what topics must say then.
 
 The state rebuilt from the topics has to be that of the tables, as a snapshot shows it in the end, and the
-changes of each key have to come in the order in which they were made. (A snapshot that was killed is taken
-later than the slot, from which the stream then goes on.)
+changes of each key have to come in the order in which they were made, with `exactly_once` each once. (A
+snapshot that was killed is taken later than the slot, from which the stream then goes on.)
 """
 
 import contextlib
@@ -11,18 +11,19 @@ import os
 import random
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import psycopg
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from connect.testing.millstream import Millstream, kill_quietly
+from connect.testing.millstream import Millstream, Worker, kill_quietly
 from connect.testing.postgres import PostgresServer
 from connect.testing.tasks import SourceRun
 from connectors.postgres.plugin import PostgresConnector
 
-from .eventually import eventually
+from .eventually import DEADLINE_S, eventually
 
 TYPES = {
     "int": "floor(random() * 1000)::int", "text": "md5(random()::text)", "numeric(12,3)": "random() * 1000",
@@ -34,10 +35,24 @@ KINDS = (*VICTIMS, "all", "walsender", "backend")
 
 
 class CaptureWorld:
-    """`rounds` of work and kills; everything follows from `seed` but the timing."""
+    """`rounds` of work and kills; everything follows from `seed` but the timing.
 
-    def __init__(self, platform: Millstream, postgres: PostgresServer, seed: int, **properties: str) -> None:
+    With a `Worker` the Kafka cluster is another's, and is not killed. `exactly_once` needs a platform whose
+    worker has exactly.once.source.support=enabled.
+    """
+
+    def __init__(
+        self,
+        platform: Millstream | Worker,
+        postgres: PostgresServer,
+        seed: int,
+        *,
+        exactly_once: bool = False,
+        **properties: str,
+    ) -> None:
         self.platform = platform
+        self.exactly_once = exactly_once
+        self.victims = [kind for kind in KINDS if kind != "broker" or isinstance(platform, Millstream)]
         self.postgres = postgres
         self.random = random.Random(seed)
         self.name = f"world{seed}"
@@ -79,6 +94,7 @@ class CaptureWorld:
             **self.properties, "key.converter": converter, "value.converter": converter,
             "key.converter.schemas.enable": "false", "value.converter.schemas.enable": "false",
             "millstream.task.restart.backoff.ms": "200",
+            "exactly.once.support": "required" if self.exactly_once else "requested",
         }  # fmt: skip
         answer = self.platform.request("PUT", "/connectors/capture-source/config", config)
         assert answer.status_code == 201, answer.text
@@ -92,7 +108,7 @@ class CaptureWorld:
                 writer.start()
             for _ in range(kills):
                 self._stopping.wait(self.random.uniform(0.2, 1.5))
-                self._kill(self.random.choice(KINDS))
+                self._kill(self.random.choice(self.victims))
             self._stopping.set()
             for writer in writers:
                 writer.join(60)
@@ -201,8 +217,7 @@ class CaptureWorld:
 
     def _rebuilt(self, table: str) -> dict[int, Any]:
         state: dict[int, Any] = {}
-        last: dict[int, tuple[int, ...]] = {}
-        seen: set[tuple[int, int, str]] = set()
+        changes = _Changes(once=self.exactly_once)
         for key, value in self._records(f"{self.name}.public.{table}"):
             event = json.loads(value) if value is not None else None
             number = json.loads(key)["id"]
@@ -211,34 +226,49 @@ class CaptureWorld:
             else:
                 state[number] = event["after"]
             if event is not None and event["op"] != "r":
-                lsn = event["source"]["lsn"]
-                if (number, lsn, event["op"]) not in seen:
-                    # Not by position alone: a row is written before its key is found to be free, so the
-                    # transaction that commits later may have been there first.
-                    place = tuple(int(part or 0) for part in json.loads(event["source"]["sequence"]))
-                    assert place >= last.get(number, (0, 0)), (
-                        f"{table} {number}: {event} after {last[number]}"
-                    )
-                    seen.add((number, lsn, event["op"]))
-                    last[number] = place
+                changes.see(number, event)
         return state
 
     def _records(self, topic: str) -> Iterator[tuple[bytes, bytes | None]]:
         consumer = Consumer({
             "bootstrap.servers": self.platform.bootstrap, "group.id": "none", "enable.auto.commit": False,
-            "log_level": 0,
+            "log_level": 0, "enable.partition.eof": True,
+            "isolation.level": "read_committed" if self.exactly_once else "read_uncommitted",
         })  # fmt: skip
         try:
             if topic not in consumer.list_topics(timeout=30).topics:
                 return
-            place = TopicPartition(topic, 0, 0)
-            _, end = consumer.get_watermark_offsets(place, timeout=30)
-            consumer.assign([place])
-            position = 0
-            while position < end:
-                for message in consumer.consume(5000, timeout=10):
-                    assert message.error() is None
-                    position = (message.offset() or 0) + 1
-                    yield message.key() or b"", message.value()
+            consumer.assign([TopicPartition(topic, 0, 0)])
+            deadline = time.monotonic() + DEADLINE_S
+            while True:
+                assert time.monotonic() < deadline, f"{topic} cannot be read to its end"
+                for message in consumer.consume(5000, timeout=0.2):  # it waits for all of them
+                    if (error := message.error()) is None:
+                        yield message.key() or b"", message.value()
+                    elif error.code() == KafkaError._PARTITION_EOF:
+                        return
+                    else:
+                        assert error.retriable(), f"{topic}: {error.str()}"
         finally:
             consumer.close()
+
+
+class _Changes:
+    """The changes of one table as they come: those of a key in order, with `once` none again."""
+
+    def __init__(self, *, once: bool) -> None:
+        self._once = once
+        self._last: dict[int, tuple[int, ...]] = {}
+        self._seen: set[tuple[int, int, str]] = set()
+
+    def see(self, key: int, event: dict[str, Any]) -> None:
+        change = key, event["source"]["lsn"], event["op"]
+        if change in self._seen:
+            assert not self._once, f"{event} came twice"
+            return
+        # Not by position alone: a row is written before its key is found to be free, so the transaction that
+        # commits later may have been there first.
+        place = tuple(int(part or 0) for part in json.loads(event["source"]["sequence"]))
+        assert place >= self._last.get(key, (0, 0)), f"{event} after {self._last[key]}"
+        self._seen.add(change)
+        self._last[key] = place

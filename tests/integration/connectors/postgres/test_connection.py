@@ -1,5 +1,6 @@
 """Ways to reach a server: TLS with and without certificates, IPv6, Unix sockets, settings of the driver."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from support.certificates import Identity, identity
 
 from connect.api import ConnectError, RetriableError
 from connect.testing.postgres import PostgresServer, system_postgres
+from connectors.postgres import refusals
 from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.plugin import PostgresConnector
 
@@ -205,4 +207,30 @@ def test_a_password_that_stops_being_right(capture: Capture, server: PostgresSer
 
 def until_it_fails(capture: Capture) -> None:
     while True:
+        capture.poll()
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [{"database.password": "wrong"}, {"database.dbname": "nowhere"}, {"driver.options": "-c no_such=1"}],
+)
+def test_what_no_retry_mends_in_another_language(
+    capture: Capture, monkeypatch: pytest.MonkeyPatch, properties: dict[str, str]
+) -> None:
+    """The SQLSTATE tells it where the words are not known."""
+    monkeypatch.setattr(refusals, "_WORDS", re.compile("(?!)"))
+    capture.change(properties)
+    capture.start()
+    with pytest.raises(ConnectError) as failure:
+        capture.poll()
+    assert not isinstance(failure.value, RetriableError)
+
+
+def test_a_server_that_is_full_is_tried_again(capture: Capture) -> None:
+    capture.sql("CREATE ROLE busy LOGIN PASSWORD 'p' REPLICATION CONNECTION LIMIT 0")
+    capture.server.write("pg_hba.conf", (HBA + "host all busy all scram-sha-256\n").encode())
+    capture.sql("SELECT pg_reload_conf()")
+    capture.change({"database.user": "busy", "database.password": "p"})
+    capture.start()
+    with pytest.raises(RetriableError, match="too many connections"):
         capture.poll()

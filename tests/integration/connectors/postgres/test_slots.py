@@ -1,6 +1,7 @@
 """Slots and publications: made, moved, lost, held by somebody else; tables that come later."""
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from support.capture import DEADLINE_S, Capture
 
 from connect.api import ConfigError, ConnectError, RetriableError
-from connect.testing.postgres import PostgresServer
+from connect.testing.postgres import PostgresServer, system_postgres
 from connectors.postgres import publication
 
 
@@ -260,6 +261,47 @@ def test_a_filtered_publication_that_is_right_is_left_alone(capture: Capture) ->
     capture.sql("INSERT INTO t VALUES (1, 'a'), (2, 'b')")
     capture.drain()
     assert [record.value["after"] for record in capture.records] == [{"id": 2}]
+
+
+def test_a_dropped_publication_stops_the_stream(capture: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL 18 sends nothing then, without a word."""
+    monkeypatch.setattr(publication, "_LOOK_S", 0.1)
+    capture.start().drain()
+    capture.sql(f'DROP PUBLICATION "{capture.name}"; INSERT INTO t VALUES (1)')
+    with pytest.raises(ConnectError, match="written while it was missing cannot be read") as failure:
+        poll_until(capture, lambda: False)
+    assert "The next start of the task makes it again" in str(failure.value)
+    read_again(capture, str(failure.value))
+
+
+@pytest.mark.skipif(system_postgres() is None, reason="no PostgreSQL of the system")
+def test_a_publication_that_was_missing_for_a_while_on_an_older_server() -> None:
+    """Before PostgreSQL 18 a change cannot be decoded where its publication was not there, for ever."""
+    with PostgresServer(programs=system_postgres()) as server:
+        capture = Capture(server)
+        capture.sql("CREATE TABLE t (id int PRIMARY KEY)")
+        capture.start().drain()
+        capture.sql(
+            f'DROP PUBLICATION "{capture.name}"; INSERT INTO t VALUES (1);'
+            f'CREATE PUBLICATION "{capture.name}" FOR ALL TABLES'
+        )
+        with pytest.raises(ConnectError, match="written while it was missing cannot be read") as failure:
+            poll_until(capture, lambda: False)
+        read_again(capture, str(failure.value))
+        capture.close()
+
+
+def read_again(capture: Capture, told: str) -> None:
+    """What the error says to do helps."""
+    statement = re.search(r"SELECT .*?;", told)
+    assert statement is not None, told
+    stop_and_wait(capture)
+    assert capture.sql(statement[0]) == ""
+    capture.change({"snapshot.mode": "when_needed"})
+    capture.start().drain()
+    capture.sql("INSERT INTO t VALUES (2)")
+    capture.drain()
+    assert keys(capture) == [1, 2]
 
 
 def test_rows_of_partitions_by_the_name_of_their_table(capture: Capture) -> None:

@@ -159,6 +159,20 @@ def test_replica_identities(capture: Capture) -> None:
     assert 'run ALTER TABLE "public"."keyless" REPLICA IDENTITY FULL;' in told[0]
 
 
+def test_a_key_that_deletes_do_not_know(capture: Capture) -> None:
+    capture.sql(
+        "CREATE TABLE plain (id int PRIMARY KEY, tenant int);"
+        "CREATE TABLE whole (id int PRIMARY KEY, tenant int); ALTER TABLE whole REPLICA IDENTITY FULL;"
+        "CREATE TABLE indexed (id int PRIMARY KEY, tenant int NOT NULL UNIQUE);"
+        "ALTER TABLE indexed REPLICA IDENTITY USING INDEX indexed_tenant_key"
+    )
+    capture.change({"message.key.columns": "public.*:tenant"})
+    (told,) = warnings(capture)["message.key.columns"]
+    assert told.startswith("message.key.columns: tenant of public.plain is not in its replica identity")
+    assert told.endswith('run ALTER TABLE "public"."plain" REPLICA IDENTITY FULL;')
+    assert errors(capture) == {}
+
+
 def test_tables_that_are_not_there(capture: Capture) -> None:
     capture.sql("CREATE TABLE t (id int PRIMARY KEY)")
     capture.change({"table.include.list": "public.t, public.typo, other[.].*"})
