@@ -36,11 +36,13 @@ _BLOCK_BYTES: Final = 1 << 20
 
 
 class RotatingFileSinkTask(SinkTask[RotatingFileSinkConfig]):
+    def __init__(self) -> None:
+        self._open: dict[TopicPartition, _GrowingFile] = {}
+        self._done: dict[TopicPartition, int] = {}  # the next offset after the last whole file
+
     def start(self, context: SinkTaskContext, config: RotatingFileSinkConfig) -> None:
         self._context = context
         self._config = config
-        self._open: dict[TopicPartition, _GrowingFile] = {}
-        self._done: dict[TopicPartition, int] = {}  # the next offset after the last whole file
 
     def put(self, records: Sequence[SinkRecord]) -> None:
         try:

@@ -151,4 +151,5 @@ def _described(schema: Schema, avro: Mapping[str, Any]) -> Schema:
         version=avro.get("connect.version", schema.version),
         doc=avro.get("connect.doc", schema.doc),
         parameters=avro.get("connect.parameters", schema.parameters),
+        default=avro.get("connect.default", schema.default),
     )

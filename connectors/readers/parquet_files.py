@@ -46,10 +46,11 @@ class ParquetReader:
                 form = file.schema_arrow
                 schema = struct({field.name: _schema_of(field) for field in form})
                 target = pa.schema([pa.field(field.name, _plain_type(field.type)) for field in form])
-                for batch in file.iter_batches(_BATCH_ROWS):
-                    if number + batch.num_rows <= after:
-                        number += batch.num_rows
-                        continue
+                groups = range(file.num_row_groups)
+                # What is whole before `after` is not even read.
+                while groups and number + (rows := file.metadata.row_group(groups[0]).num_rows) <= after:
+                    number, groups = number + rows, groups[1:]
+                for batch in file.iter_batches(_BATCH_ROWS, row_groups=list(groups)):
                     # Dates, times and timestamps as the numbers that they are.
                     for value in (
                         pa.Table.from_batches([batch]).cast(target).to_pylist(maps_as_pydicts="strict")

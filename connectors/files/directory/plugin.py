@@ -1,4 +1,4 @@
-"""The directory sources under SpoolDir's names."""
+"""The directory sources under SpoolDir's names and FilePulse's."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from connect.api import ConnectError, FieldError, SourceConnector
 from connect.version import __version__
 from connectors.files.directory.checks import look_at_folders
+from connectors.files.directory.filepulse import FilePulseConfig
 from connectors.files.directory.settings import Cleanup, DirectoryConfig
 from connectors.files.directory.source import FILE_NAME, OFFSET, DirectorySourceTask
 from connectors.files.directory.spooldir_formats import (
@@ -102,3 +103,9 @@ class SpoolDirParquetSourceConnector(DirectorySourceConnector):
     """Reads the Parquet files of a directory. Named alike; SpoolDir has none."""
 
     config_class = ParquetConfig
+
+
+class FilePulseSourceConnector(DirectorySourceConnector):
+    """Reads the files of a directory as FilePulse does without its filters."""
+
+    config_class = FilePulseConfig

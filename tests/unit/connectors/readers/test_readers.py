@@ -270,7 +270,7 @@ def test_parquet() -> None:
         "inner": pa.array([{"d": date(1970, 1, 3)}] * 3),
     })  # fmt: skip
     out = io.BytesIO()
-    parquet.write_table(table, out)
+    parquet.write_table(table, out, row_group_size=1)
     found = rows(ParquetReader(), out.getvalue(), after=1)
     assert [(row.position, row.value["name"], row.value["tags"]) for row in found] == [
         (2, None, []),
