@@ -195,11 +195,23 @@ class _LineParser:
         self._null_plain = dialect.null in (NullIndicator.EMPTY_SEPARATORS, NullIndicator.BOTH)
         self._null_quoted = dialect.null in (NullIndicator.EMPTY_QUOTES, NullIndicator.BOTH)
 
+    def _all_quoted(self, line: str) -> Cells | None:
+        """The fields of a line in which each is in quotes and nothing is escaped; None for others."""
+        quote, escape = self._dialect.quote, self._dialect.escape
+        if quote is None or line[0] != quote or (escape is not None and escape in line):
+            return None
+        cells: Cells = list(line[1:-1].split(f"{quote}{self._dialect.separator}{quote}"))
+        if line[-1] != quote or line.count(quote) != 2 * len(cells):
+            return None
+        return [cell or None for cell in cells] if self._null_quoted else cells
+
     def parse(self, line: str) -> Cells | None:
         """The fields; None where a quoted one goes on in the next line."""
         if self._dialect.quote is None or not any(mark in line for mark in self._special):
             cells: Cells = list(line.split(self._dialect.separator))
             return [cell or None for cell in cells] if self._null_plain else cells
+        if (simple := self._all_quoted(line)) is not None:
+            return simple
         found: Cells = []
         position = 0
         while True:

@@ -74,6 +74,8 @@ class DirectorySourceTask(SourceTask[DirectoryConfig]):
         self._queue: deque[FoundFile] = deque()
         self._next_look_s = 0.0
         self._trouble: ConnectError | None = None
+        self._now_ms = 0
+        self._process_time = self._settings.timestamp_mode is TimestampMode.PROCESS_TIME
         # By name: files that wait for the commit of their offset, those whose turn it is to be moved, and
         # offsets of this run, which count more than those stored before it.
         self._read: dict[str, _ReadFile] = {}
@@ -83,6 +85,7 @@ class DirectorySourceTask(SourceTask[DirectoryConfig]):
     def poll(self) -> Sequence[SourceRecord]:
         stuck = self._clean_up()
         self._raise_trouble()
+        self._now_ms = time.time_ns() // 1_000_000
         records: list[SourceRecord] = []
         while len(records) < self._settings.batch_size and self._trouble is None:
             if self._context.stopping or (self._current is None and not self._open_next()):
@@ -263,7 +266,7 @@ class DirectorySourceTask(SourceTask[DirectoryConfig]):
             value_schema=row.schema,
             key=key,
             key_schema=key_schema,
-            timestamp_ms=self._timestamp(file, row),
+            timestamp_ms=self._now_ms if self._process_time else self._timestamp(file, row),
             headers=(*current.headers, Header("file.offset", INT64, row.position))
             if settings.headers
             else (),
@@ -277,7 +280,7 @@ class DirectorySourceTask(SourceTask[DirectoryConfig]):
             found = row.value.get(self._settings.timestamp_field) if isinstance(row.value, dict) else None
             if isinstance(found, int):
                 return found
-        return time.time_ns() // 1_000_000
+        return self._now_ms
 
     def _headers_of(self, file: FoundFile) -> Sequence[Header]:
         """SpoolDir's, but for that of the offset."""
