@@ -1,11 +1,14 @@
-"""The FileStream connectors of Apache Kafka, under their own names."""
+"""The FileStream connectors of Apache Kafka under their own names, and a file sink with rotation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from connect.api import ConnectError, SinkConnector, SourceConnector
+from connect.api import ConnectError, FieldError, SinkConnector, SourceConnector
 from connect.version import __version__
 from connectors.files.config import FileStreamSinkConfig, FileStreamSourceConfig
+from connectors.files.directory.checks import look_at_folders
+from connectors.files.rotating_config import RotatingFileSinkConfig
+from connectors.files.rotating_sink import RotatingFileSinkTask
 from connectors.files.sink import FileStreamSinkTask
 from connectors.files.source import FILENAME, POSITION, FileStreamSourceTask
 
@@ -50,6 +53,21 @@ class FileStreamSinkConnector(SinkConnector[FileStreamSinkConfig]):
 
     def task_configs(self, config: FileStreamSinkConfig, max_tasks: int) -> Sequence[Mapping[str, str]]:
         return [config.originals] * max_tasks
+
+
+class FileSinkConnector(SinkConnector[RotatingFileSinkConfig]):
+    """Writes the values of records to files that are completed by size, count or age, a line each."""
+
+    version = __version__
+    config_class = RotatingFileSinkConfig
+    task_class = RotatingFileSinkTask
+
+    def task_configs(self, config: RotatingFileSinkConfig, max_tasks: int) -> Sequence[Mapping[str, str]]:
+        return [config.originals] * max_tasks
+
+    def check_connection(self, config: RotatingFileSinkConfig) -> Iterable[FieldError]:
+        """Whether the directory is there."""
+        return look_at_folders({}, {"output.path": config.output_path})
 
 
 def _check_offset(source_partition: Mapping[str, Any] | None, source_offset: Mapping[str, Any]) -> None:

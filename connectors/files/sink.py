@@ -28,7 +28,7 @@ class FileStreamSinkTask(SinkTask[FileStreamSinkConfig]):
     def put(self, records: Sequence[SinkRecord]) -> None:
         if not records:
             return
-        lines = [_line(record) for record in records]
+        lines = [line_of(record) for record in records]
         lines.append(b"")
         self._write(b"\n".join(lines))
 
@@ -59,7 +59,8 @@ class FileStreamSinkTask(SinkTask[FileStreamSinkConfig]):
             raise RetriableError(f"cannot write to {where}: {exc.strerror}") from exc
 
 
-def _line(record: SinkRecord) -> bytes:
+def line_of(record: SinkRecord) -> bytes:
+    """The value as Kafka writes it."""
     value = record.value
     if type(value) is str:
         return value.encode("utf-8", "replace")

@@ -17,6 +17,7 @@ from connect.testing.s3 import S3Server
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CONNECTORS = sorted(CONFIGS.rglob("*.json"), key=str)
+PATHS = ("input.path", "finished.path", "error.path", "fs.listing.directory.path", "output.path")
 TABLES = """
 CREATE TABLE IF NOT EXISTS customers (id int PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS products (id int PRIMARY KEY);
@@ -34,7 +35,11 @@ def here(postgres: PostgresServer, s3: S3Server, tmp_path_factory: pytest.TempPa
     (folder / "app.log").write_text("a line\n")
     (folder / "till.log").write_text("a line\n")
     s3.create_bucket("shop-events")
+    paths = {name: str(folder / name) for name in PATHS}
+    for path in paths.values():
+        Path(path).mkdir()
     return {
+        **paths,
         "database.hostname": postgres.host,
         "database.port": str(postgres.port),
         "database.user": postgres.user,

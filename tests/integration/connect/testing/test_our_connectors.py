@@ -16,7 +16,8 @@ from connect.api.schemas import STRING
 from connect.testing.conformance import SinkConnectorTests, SourceConnectorTests
 from connect.testing.postgres import PostgresServer
 from connect.testing.s3 import S3Server
-from connectors.files.plugin import FileStreamSinkConnector, FileStreamSourceConnector
+from connectors.files.directory.plugin import SpoolDirCsvSourceConnector
+from connectors.files.plugin import FileSinkConnector, FileStreamSinkConnector, FileStreamSourceConnector
 from connectors.postgres.plugin import PostgresConnector
 from connectors.postgres.slots import drop_slot
 from connectors.s3.plugin import S3SinkConnector
@@ -45,6 +46,41 @@ class TestFileSink(SinkConnectorTests):
 
     def written(self, properties: Mapping[str, str]) -> Iterable[Any]:
         return Path(properties["file"]).read_text().splitlines()
+
+
+class TestDirectorySource(SourceConnectorTests):
+    plugin = SpoolDirCsvSourceConnector
+    records_expected = 12
+
+    @pytest.fixture
+    def properties(self, tmp_path: Path) -> Mapping[str, str]:
+        for name in ("in", "done", "bad"):
+            (tmp_path / name).mkdir()
+        for part in range(3):
+            rows = "".join(f"{part * 4 + number}\n" for number in range(4))
+            (tmp_path / "in" / f"{part}.csv").write_text(f"id\n{rows}")
+        return {
+            "input.path": str(tmp_path / "in"), "finished.path": str(tmp_path / "done"),
+            "error.path": str(tmp_path / "bad"), "input.file.pattern": ".*\\.csv", "topic": "rows",
+            "batch.size": "5", "empty.poll.wait.ms": "10", "csv.first.row.as.header": "true",
+            "schema.generation.enabled": "true",
+        }  # fmt: skip
+
+
+class TestRotatingFileSink(SinkConnectorTests):
+    plugin = FileSinkConnector
+    absorbs_replays = True
+
+    @pytest.fixture
+    def properties(self, tmp_path: Path) -> Mapping[str, str]:
+        return {"output.path": str(tmp_path), "file.max.records": "3"}
+
+    def value(self, number: int) -> SchemaAndValue[Any]:
+        return SchemaAndValue(STRING, f"line {number}")
+
+    def written(self, properties: Mapping[str, str]) -> Iterable[Any]:
+        files = sorted(Path(properties["output.path"]).glob("[!.]*"))
+        return [line for file in files for line in file.read_text().splitlines()]
 
 
 class TestS3Sink(SinkConnectorTests):
