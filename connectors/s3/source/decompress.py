@@ -7,7 +7,7 @@ import bz2
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from connect.api import DataError
 
@@ -40,9 +40,10 @@ def decompressed(chunks: Iterable[bytes], compression: str) -> Iterator[bytes]:
 
 def _gzip(chunks: Iterable[bytes]) -> Iterator[bytes]:
     from isal import isal_zlib
-    from isal.igzip_lib import IsalError
 
-    return _members(chunks, lambda: isal_zlib.decompressobj(wbits=_GZIP), "gzip", IsalError)
+    # Its stub has an instance for the class.
+    error = cast("type[Exception]", isal_zlib.IsalError)
+    return _members(chunks, lambda: isal_zlib.decompressobj(wbits=_GZIP), "gzip", error)
 
 
 def _bzip2(chunks: Iterable[bytes]) -> Iterator[bytes]:

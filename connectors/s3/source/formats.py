@@ -163,7 +163,7 @@ def parquet() -> Format:
 def csv(separator: str) -> Format:
     """The first row names the columns, which are texts."""
     dialect = CsvDialect(separator=separator, escape=None)
-    return FileFormat(CsvReader(TextSettings(), dialect, None, _columns_of_text), counts=False)
+    return FileFormat(CsvReader(TextSettings(), dialect, _columns_of_text, header=True), counts=False)
 
 
 def _columns_of_text(names: Sequence[str], sample: object) -> Columns:
