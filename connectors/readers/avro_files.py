@@ -50,6 +50,11 @@ class AvroReader:
             raise DataError(f"behind record {number}: no valid Avro container: {why}") from exc
 
 
+def schema_of_avro(avro: Any) -> Schema:
+    """The Connect schema of an Avro schema as parsed JSON; raises `DataError` where there is none."""
+    return _Translation().form_of(avro, "").schema
+
+
 class _Form(NamedTuple):
     """What a type is in Connect, and what makes Connect's value of the decoder's; None: it is the same."""
 

@@ -5,6 +5,7 @@ nanoseconds as plain INT64 numbers: nothing is cut off.
 """
 
 import io
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -22,11 +23,13 @@ from connect.api.schemas import (
     map_of,
     struct,
 )  # fmt: skip
+from connectors.readers.avro_files import schema_of_avro
 from connectors.readers.rows import Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_AVRO_SCHEMA: Final = b"parquet.avro.schema"
 _BATCH_ROWS: Final = 4096
 _SPOOLED_BYTES_MAX: Final = 32 << 20
 
@@ -44,7 +47,7 @@ class ParquetReader:
             try:
                 file = parquet.ParquetFile(_seekable(stream, closed))
                 form = file.schema_arrow
-                schema = struct({field.name: _schema_of(field) for field in form})
+                schema = _told_schema(form) or struct({field.name: _schema_of(field) for field in form})
                 target = pa.schema([pa.field(field.name, _plain_type(field.type)) for field in form])
                 groups = range(file.num_row_groups)
                 # What is whole before `after` is not even read.
@@ -60,6 +63,27 @@ class ParquetReader:
                             yield Row(number, value, schema)
             except pa.ArrowException as exc:
                 raise DataError(f"behind row {number}: no valid Parquet file: {exc}") from exc
+
+
+def _told_schema(form: "pa.Schema") -> Schema | None:
+    """That of the Avro schema that writers by way of Avro leave, which knows what the columns were in
+    Connect; None if there is none, or one of another table."""
+    text = (form.metadata or {}).get(_AVRO_SCHEMA)
+    if text is None:
+        return None
+    try:
+        schema = schema_of_avro(json.loads(text))
+    except (DataError, KeyError, TypeError, ValueError):
+        return None
+    told = struct({field.name: _schema_of(field) for field in form})
+    return schema if _shape(schema) == _shape(told) else None
+
+
+def _shape(schema: Schema) -> object:
+    """What values of it look like: those of INT8 and INT16 as those of INT32."""
+    kind = SchemaType.INT32 if schema.type in (SchemaType.INT8, SchemaType.INT16) else schema.type
+    inner = [_shape(each) for each in (schema.key_schema, schema.value_schema) if each is not None]
+    return kind, [(field.name, _shape(field.schema)) for field in schema.fields], inner
 
 
 def _seekable(stream: BinaryIO, closed: ExitStack) -> Any:

@@ -87,7 +87,8 @@ def _check_tags(value: list[str]) -> str | None:
     return f"Tags are given as key:value, unlike {wrong[0]}" if wrong else None
 
 
-def _check_customer_key(value: str) -> str | None:
+def check_customer_key(value: str) -> str | None:
+    """What is wrong with a key of the customer's."""
     try:
         key = b64decode(value, validate=True)
     except ValueError:
@@ -219,7 +220,7 @@ class S3SinkConfig(Config):
         doc="The algorithm of server-side encryption: AES256 or aws:kms.",
     )  # fmt: skip
     sse_customer_key: SecretStr | None = setting(
-        "s3.sse.customer.key", default=None, importance=LOW, group="S3", check=_check_customer_key,
+        "s3.sse.customer.key", default=None, importance=LOW, group="S3", check=check_customer_key,
         doc="Base64 of 32 bytes: server-side encryption with a key of your own; s3.ssea.name is AES256 then.",
     )  # fmt: skip
     sse_kms_key_id: str = setting(

@@ -59,6 +59,8 @@ class Bucket:
     Every method raises `RetriableError` when trying again later may help, else `RefusedError`.
     """
 
+    doing = "write"  # for errors
+
     def __init__(self, access: Access) -> None:
         self.name = access.bucket
         self._access = access
@@ -170,7 +172,7 @@ class Bucket:
             try:
                 return request(self._client)
             except (BotoCoreError, ClientError) as exc:
-                error = explain(exc, f"s3://{self.name}/{key}")
+                error = explain(exc, f"s3://{self.name}/{key}", self.doing)
                 if tries_left == 0 or not isinstance(error, RetriableError):
                     raise error from exc
                 log.warning("trying again", error=str(error), tries_left=tries_left)
@@ -179,33 +181,33 @@ class Bucket:
             wait_s *= 2
 
 
-def explain(exc: Exception, what: str) -> ConnectError:
+def explain(exc: Exception, what: str, doing: str = "write") -> ConnectError:
     """One sentence for a failed request: which object (or bucket), why, and by its class whether a retry
     helps."""
     from botocore import exceptions
 
     if isinstance(exc, exceptions.ClientError):
-        return _explain_answer(exc.response, what)
+        return _explain_answer(exc.response, what, doing)
     if isinstance(exc, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
         why = "no credentials; set aws.access.key.id and aws.secret.access.key, or AWS's own variables"
-        return RefusedError(f"cannot write {what}: {why}")
+        return RefusedError(f"cannot {doing} {what}: {why}")
     if isinstance(exc, exceptions.EndpointConnectionError):
         url = urlsplit(exc.kwargs["endpoint_url"])
-        return RetriableError(f"cannot write {what}: nothing answers at {url.scheme}://{url.netloc}")
+        return RetriableError(f"cannot {doing} {what}: nothing answers at {url.scheme}://{url.netloc}")
     if isinstance(exc, exceptions.ParamValidationError):
-        return ConnectError(f"cannot write {what}: S3 does not allow such a bucket name")
+        return ConnectError(f"cannot {doing} {what}: S3 does not allow such a bucket name")
     if isinstance(exc, exceptions.SSLError):
-        return RefusedError(f"cannot write {what}: {exc}")
+        return RefusedError(f"cannot {doing} {what}: {exc}")
     if isinstance(exc, exceptions.ConnectionError | exceptions.HTTPClientError):
-        return RetriableError(f"cannot write {what}: {exc}")
-    return RefusedError(f"cannot write {what}: {exc}")
+        return RetriableError(f"cannot {doing} {what}: {exc}")
+    return RefusedError(f"cannot {doing} {what}: {exc}")
 
 
-def _explain_answer(answer: Any, what: str) -> ConnectError:
+def _explain_answer(answer: Any, what: str, doing: str) -> ConnectError:
     code, status = error_code(answer), answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    why = f"cannot write {what}: {_CAUSES.get(code) or answer['Error'].get('Message') or code}"
+    why = f"cannot {doing} {what}: {_CAUSES.get(code) or answer['Error'].get('Message') or code}"
     if code in ("PreconditionFailed", "412"):
-        return ObjectExistsError(f"cannot write {what}: it exists already")
+        return ObjectExistsError(f"cannot {doing} {what}: it exists already")
     if code == "NoSuchUpload":
         return UploadLostError(why)
     if code in _RETRIABLE_CODES or status >= 500 or status == 429:
@@ -213,7 +215,7 @@ def _explain_answer(answer: Any, what: str) -> ConnectError:
     return RefusedError(why)
 
 
-def problems_of(access: Access) -> Iterable[FieldError]:
+def problems_of(access: Access, doing: str = "write") -> Iterable[FieldError]:
     """What is wrong with the bucket or the credentials, with the setting to look at."""
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -223,8 +225,10 @@ def problems_of(access: Access) -> Iterable[FieldError]:
         client.list_objects_v2(Bucket=access.bucket, MaxKeys=1)
     except (BotoCoreError, ClientError, ValueError) as exc:
         # Who may only write may not list.
-        if not isinstance(exc, ClientError) or error_code(exc.response) not in ("AccessDenied", "403"):
-            yield FieldError(_setting_behind(exc, access.names), str(explain(exc, f"s3://{access.bucket}")))
+        denied = isinstance(exc, ClientError) and error_code(exc.response) in ("AccessDenied", "403")
+        if not denied or doing == "read":
+            why = str(explain(exc, f"s3://{access.bucket}", doing))
+            yield FieldError(_setting_behind(exc, access.names), why)
 
 
 def _setting_behind(exc: Exception, names: SettingNames) -> str:

@@ -1,0 +1,114 @@
+"""The task of an S3 source: reads one object after the other."""
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from connect.api import RetriableError, SourceRecord, SourceTask, SourceTaskContext
+from connectors.s3.source.config import SourceConfig
+from connectors.s3.source.listing import Candidate, Listing
+from connectors.s3.source.objects import Entry, ObjectChangedError, ObjectGoneError, SourceBucket
+from connectors.s3.source.places import Place
+from connectors.s3.source.progress import Mark, Progress
+from connectors.s3.source.reading import Errant, Reading
+
+log = structlog.get_logger(__name__)
+
+# Among how many tasks the objects are shared, in the config of each.
+TASKS: Final = "s3.source.tasks"
+_POLL_S: Final = 0.5
+
+
+class S3SourceTask(SourceTask[SourceConfig]):
+    _reading: Reading | None = None
+
+    def start(self, context: SourceTaskContext, config: SourceConfig) -> None:
+        self._context = context
+        self._tasks = int(config.originals.get(TASKS, "1"))
+        self._plan = plan = config.plan()
+        self._bucket = SourceBucket(plan.access)
+        self._progress = Progress(context, plan.access.bucket, plan.changes)
+        self.listing = Listing(
+            self._bucket, plan.layout, self._is_wanted, plan.interval_ms / 1000,
+            needs_keys=plan.needs_keys, needs_headers=plan.needs_headers,
+        )  # fmt: skip
+
+    def poll(self) -> Sequence[SourceRecord]:
+        records: list[SourceRecord] = []
+        until = time.monotonic() + _POLL_S
+        while not self._context.stopping and time.monotonic() < until:
+            if self._reading is None and not self._open_next():
+                if not records:
+                    self._look_for_more()
+                break
+            if self._reading is not None and self._reading.errant is not None:
+                # Telling of it may end the task: what was read before it is handed out first.
+                if records:
+                    break
+                self._report(self._reading, self._reading.errant)
+            elif self._reading is not None:
+                records += self._read(self._reading, self._plan.records_max - len(records))
+                if len(records) >= self._plan.records_max:
+                    break
+        return records
+
+    def _is_wanted(self, entry: Entry, place: Place) -> bool:
+        return (
+            entry.modified_ms >= self._plan.since_ms
+            and self._plan.layout.task(entry.key, place, self._tasks) == self._context.task_id % self._tasks
+            and self._progress.start(entry) is not None
+        )
+
+    def _open_next(self) -> bool:
+        while (candidate := self.listing.next()) is not None:
+            mark = self._progress.start(candidate.entry)
+            if mark is not None:
+                self._open(candidate, mark)
+                return True
+        return False
+
+    def _open(self, candidate: Candidate, mark: Mark) -> None:
+        self._reading = Reading(self._bucket, self._plan, self._progress, candidate, mark)
+
+    def _look_for_more(self) -> None:
+        pause_s = self.listing.seconds_to_scan()
+        if pause_s:
+            self._context.wait(min(pause_s, 2 * _POLL_S))
+        else:
+            self.listing.scan(_POLL_S)
+
+    def _read(self, reading: Reading, count: int) -> list[SourceRecord]:
+        before = reading.mark
+        try:
+            records = reading.take(count)
+        except (ObjectGoneError, ObjectChangedError) as exc:
+            log.warning("reading is given up; a new version is found by the next listing", error=str(exc))
+            self._progress.interrupted(reading.candidate.entry, before)
+            self._reading = None
+            return []
+        except RetriableError:
+            # What was read before it is not handed out, so read it again.
+            self._open(reading.candidate, before)
+            raise
+        if len(records) < count and reading.errant is None:
+            self._complete(reading)
+        return records
+
+    def _report(self, reading: Reading, errant: Errant) -> None:
+        if not self._plan.tolerates:
+            self._context.report_errant(errant.record, errant)
+        log.warning("left out", error=str(errant))
+        reading.errant = None
+        if errant.rest:
+            self._complete(reading)
+
+    def _complete(self, reading: Reading) -> None:
+        entry, mark = reading.candidate.entry, reading.mark
+        self._progress.completed(entry, mark.records)
+        self._context.advance(
+            reading.source_partition, self._progress.source_offset(entry, mark, complete=True)
+        )
+        log.debug("read", object=self._bucket.url(entry), records=mark.records)
+        self._reading = None
