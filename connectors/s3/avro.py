@@ -52,7 +52,7 @@ class AvroItem(NamedTuple):
 
 class Avro(SchemaFormat[AvroPlan]):
     def __init__(self, codec: str, dialect: Dialect = CONFLUENT) -> None:
-        super().__init__()
+        super().__init__(dialect.bare)
         self._codec = codec
         self._dialect = dialect
         self.extension = ".avro"

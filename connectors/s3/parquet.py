@@ -72,7 +72,7 @@ class Parquet(SchemaFormat[ParquetPlan]):
     """Structs."""
 
     def __init__(self, codec: str, dialect: Dialect = CONFLUENT) -> None:
-        super().__init__()
+        super().__init__(dialect.bare)
         self._codec = codec
         self._dialect = dialect
         self.extension = ".parquet" if codec == "none" else f".{_EXTENSIONS[codec]}.parquet"

@@ -35,9 +35,10 @@ class TypedItem(Protocol):
 
 
 class SchemaFormat(Format, Generic[P]):
-    """A plan is made of each schema, once."""
+    """A plan is made of each schema, once. `row_name` is that of an inferred one."""
 
-    def __init__(self) -> None:
+    def __init__(self, row_name: str | None = None) -> None:
+        self._row_name = row_name
         self._plan_of: Callable[[Schema], P] = lru_cache(_SCHEMAS_MAX)(self.plan)
         self._to_json = schemaless_converter().from_connect
 
@@ -78,7 +79,7 @@ class SchemaFormat(Format, Generic[P]):
         return InferredFile(self) if type(first) is bytes else self.open_typed(first.plan)
 
     def inferred(self, kind: Kind) -> P:
-        return self.plan(replace(kind.schema(self.rename), optional=False))
+        return self.plan(replace(kind.schema(self.rename), optional=False, name=self._row_name))
 
     def _line(self, record: SinkRecord) -> bytes:
         """Schemaless JSON."""

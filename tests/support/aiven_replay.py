@@ -11,12 +11,15 @@ import struct
 from base64 import b64decode, b64encode
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from datetime import time as time_of_day
 from decimal import Decimal
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import entry_points
 from typing import Any, Final
+from unittest.mock import patch
 
 import cramjam
 import fastavro
@@ -37,6 +40,7 @@ from connect.api import (
 )
 from connect.runtime.plugins import PluginKind, Plugins
 from connect.transforms.chain import TransformChain, build_chain
+from connectors.s3.access import Access, make_client
 from connectors.s3.aiven.plugin import AivenS3SinkConnector
 
 _JSON: Final = "org.apache.kafka.connect.json.JsonConverter"
@@ -59,20 +63,25 @@ class Replay:
         self.error: Exception | None = None
         self.committed: dict[TopicPartition, int] = {}
         self._s3 = s3
+        self._client = _client_of(s3)
         self._produced: list[_Produced] = []
         self._config = dict(scenario.get("config", {}))
         self._makes_bucket = {"do": "bucket", "with": False} not in scenario.get("steps", [])
 
     def run(self) -> None:
+        with patch("connectors.s3.store.make_client", _shared_client):
+            self._run()
+
+    def _run(self) -> None:
         if self._makes_bucket:
-            self._s3.create_bucket(self.bucket)
+            self.create_bucket()
         sink: _Sink | None = None
         for step in self.scenario["steps"]:
             match step["do"]:
                 case "produce":
                     self._produce(step["result"])
                 case "bucket" if step["with"]:
-                    self._s3.create_bucket(self.bucket)
+                    self.create_bucket()
                 case "deploy" | "restart" | "resume":
                     self._end(sink)
                     sink = self._start()
@@ -95,6 +104,9 @@ class Replay:
                     self._wait(sink)
         self._end(sink)
 
+    def create_bucket(self) -> None:
+        self._s3.create_bucket(self.bucket)
+
     def errors_of(self, change: Mapping[str, str | None]) -> list[str]:
         """The settings that are refused of the scenario's config with a change."""
         config = self.substituted({**self._config, **change})
@@ -114,7 +126,7 @@ class Replay:
 
     def objects(self) -> dict[str, dict[str, Any]]:
         """As the recordings have them."""
-        client = self._s3.client()
+        client = self._client
         listed = client.list_objects_v2(Bucket=self.bucket).get("Contents", [])
         found = {}
         for entry in listed:
@@ -154,9 +166,25 @@ class Replay:
             self.waits.append("committed" if done else "nothing to commit")
         listed = []
         if self.waits[-1] == "committed":
-            answer = self._s3.client().list_objects_v2(Bucket=self.bucket)
+            answer = self._client.list_objects_v2(Bucket=self.bucket)
             listed = [entry["Key"] for entry in answer.get("Contents", [])]
         self.keys.append(listed)
+
+
+# Making a client takes longer than most scenarios.
+
+
+@cache
+def _client_of(s3: Any) -> Any:
+    return s3.client()
+
+
+def _shared_client(access: Access) -> Any:
+    """A client is the same for all buckets."""
+    return _sink_client(replace(access, bucket=""))
+
+
+_sink_client = cache(make_client)
 
 
 class _Context(SinkContext):
@@ -212,8 +240,8 @@ class _Sink:
             changed = record if self._chain is None else self._chain.apply(record)
             records += [changed] if changed is not None else []
         self._next = len(self._produced)
-        self._positions |= self._ends
         self._task.put(records)
+        self._positions |= self._ends
         self._commit()
         if self._committed != self._positions:
             self._task.put([])  # tells what went wrong

@@ -1,4 +1,4 @@
-"""The S3 sink task driven as the runtime drives it: delivery, redelivery, rewind, commit, crash."""
+"""An S3 sink task driven as the runtime drives it: delivery, redelivery, rewind, commit, crash."""
 
 import gzip
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 from support.task_contexts import SinkContext
 
-from connect.api import JsonPayload, RetriableError, SinkRecord, TopicPartition
-from connectors.s3.config import S3SinkConfig
-from connectors.s3.sink import S3SinkTask
+from connect.api import JsonPayload, RetriableError, SinkConnector, SinkRecord, TopicPartition
+from connectors.s3.aiven.plugin import AivenS3SinkConnector
+from connectors.s3.plugin import S3SinkConnector
 
 SETTINGS = {
     "format.class": "JsonFormat",
@@ -18,6 +18,15 @@ SETTINGS = {
     "aws.access.key.id": "millstream",
     "aws.secret.access.key": "millstream-secret",
     "s3.retry.backoff.ms": "1",
+}
+AIVEN_SETTINGS = {
+    "format.output.type": "jsonl",
+    "format.output.fields": "value",
+    "format.output.envelope": "false",
+    "file.compression.type": "none",
+    "aws.access.key.id": "millstream",
+    "aws.secret.access.key": "millstream-secret",
+    "aws.s3.backoff.delay.ms": "1",
 }
 
 
@@ -33,13 +42,19 @@ def json_record(
 class SinkDriver:
     """A task, the log that it reads, and the offsets that it has committed.
 
-    `settings` are added to `SETTINGS`. A crash loses the task and what was not committed.
+    `settings` are added to `SETTINGS`, or `AIVEN_SETTINGS`. A crash loses the task and what was not
+    committed.
     """
 
     def __init__(
-        self, settings: Mapping[str, str], log: Mapping[TopicPartition, Sequence[SinkRecord]] | None = None
+        self,
+        settings: Mapping[str, str],
+        log: Mapping[TopicPartition, Sequence[SinkRecord]] | None = None,
+        connector: type[SinkConnector[Any]] = S3SinkConnector,
     ) -> None:
-        self.config = S3SinkConfig.parse({**SETTINGS, **settings})
+        defaults = AIVEN_SETTINGS if connector is AivenS3SinkConnector else SETTINGS
+        self._connector = connector
+        self.config = connector.config_class.parse({**defaults, **settings})
         self.log = {partition: list(records) for partition, records in (log or {}).items()}
         self.committed: dict[TopicPartition, int] = {}
         self.restart()
@@ -47,7 +62,7 @@ class SinkDriver:
     def restart(self) -> None:
         """A new task that begins at the committed offsets; the old one is just gone."""
         self.context = SinkContext(*self.log)
-        self.task = S3SinkTask()
+        self.task = self._connector.task_class()
         self.task.start(self.context, self.config)
         self.task.open(list(self.log))
         self.positions = {partition: self.committed.get(partition, 0) for partition in self.log}
@@ -85,11 +100,15 @@ class SinkDriver:
 
     def put(self, records: Sequence[SinkRecord]) -> None:
         self.task.put(records)
-        self.positions.update(self.context.rewound)
-        self.context.rewound.clear()
+        self._follow_rewinds()
 
     def commit(self) -> None:
         self.committed.update(self.task.pre_commit(dict(self.positions)))
+        self._follow_rewinds()
+
+    def _follow_rewinds(self) -> None:
+        self.positions.update(self.context.rewound)
+        self.context.rewound.clear()
 
     def run(self, batch: int = 4, tries: int = 1000) -> None:
         """Deliver all there is and commit, whatever has to be tried again."""

@@ -77,6 +77,10 @@ def _check_zone(value: str) -> str | None:
     return None
 
 
+def _check_part_bytes(value: int) -> str | None:
+    return None if value >= PART_BYTES_MIN else f"Parts must have at least {PART_BYTES_MIN} bytes"
+
+
 _check_compression = _any_case(_quoted(COMPRESSIONS), *COMPRESSIONS)
 _check_source = _any_case(f"Supported values are: {_quoted(_SOURCES)}", *_SOURCES)
 
@@ -179,7 +183,7 @@ class AivenS3SinkConfig(Config):
         doc="How often a failed request is tried again at once.",
     )  # fmt: skip
     part_bytes: int = setting(
-        "aws.s3.part.size.bytes", default=PART_BYTES_MIN, group="AWS", at_least=PART_BYTES_MIN,
+        "aws.s3.part.size.bytes", default=PART_BYTES_MIN, group="AWS", check=_check_part_bytes,
         doc="The bytes of a part of a multipart upload. Smaller objects are written at once.",
     )  # fmt: skip
     file_name_template: str | None = setting(

@@ -57,6 +57,7 @@ class AivenS3SinkTask(SinkTask[AivenS3SinkConfig]):
         self._done: dict[TopicPartition, int] = {}
         self._is_flushing = False
         self._awaits_rewind = False
+        self._needs_commit = False  # there was a flush since offsets were last asked for
 
     def put(self, records: Sequence[SinkRecord]) -> None:
         runs = list(_by_partition(records))
@@ -81,6 +82,11 @@ class AivenS3SinkTask(SinkTask[AivenS3SinkConfig]):
         if self._awaits_rewind:
             self._awaits_rewind = False
             return {}
+        if self._needs_commit:
+            # Of two flushes without a commit between them, a task that starts before both writes other files.
+            self._needs_commit = False
+            self._context.request_commit()
+            return self._safe(offsets)
         try:
             self._flush()
         except UploadLostError as exc:
@@ -105,15 +111,13 @@ class AivenS3SinkTask(SinkTask[AivenS3SinkConfig]):
 
     def _put(self, runs: Sequence[tuple[TopicPartition, list[SinkRecord]]]) -> None:
         if self._is_flushing:
-            self._flush()
-            self._context.request_commit()
+            self._flush_before_commit()
         now_ms = int(time.time() * 1000)
         for partition, run in runs:
             self._take(partition, run, now_ms)
         self._patiently(self._make_room)
-        if len(self._files) > FILES_MAX:
-            self._flush()
-            self._context.request_commit()
+        if len(self._files) > FILES_MAX and not self._needs_commit:
+            self._flush_before_commit()
 
     def _take(self, partition: TopicPartition, run: list[SinkRecord], now_ms: int) -> None:
         """Put records into files, in memory: they count as taken, whatever S3 says later."""
@@ -148,6 +152,11 @@ class AivenS3SinkTask(SinkTask[AivenS3SinkConfig]):
         self._files.send_full_parts()
         self._files.shrink(WAITING_BYTES_MAX)
 
+    def _flush_before_commit(self) -> None:
+        self._flush()
+        self._needs_commit = True
+        self._context.request_commit()
+
     def _flush(self) -> None:
         """Complete all files; after an error `put` goes on before it takes records."""
         self._is_flushing = True
@@ -162,13 +171,13 @@ class AivenS3SinkTask(SinkTask[AivenS3SinkConfig]):
             raise RetriableError(str(exc)) from exc
 
     def _safe(self, offsets: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
-        """The offsets to commit: all where everything that was taken is in the bucket."""
-        return {
-            partition: offset
-            if self._taken.get(partition) == self._done.get(partition)
-            else self._done[partition]
-            for partition, offset in offsets.items()
-        }
+        """The offsets to commit: those given where everything that was taken is in the bucket."""
+        safe = dict(offsets)
+        for partition in offsets.keys() & self._done.keys():
+            done = self._done[partition]
+            if self._taken[partition] != done or done > offsets[partition]:
+                safe[partition] = done
+        return safe
 
     def _start_over(self, more: Collection[TopicPartition] = ()) -> bool:
         """Drop all files and have their records (and those of `more`) delivered again, if there are any."""

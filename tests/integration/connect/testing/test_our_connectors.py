@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import psycopg
 import pytest
-from support.s3_sink import objects
+from support.s3_sink import AIVEN_SETTINGS, objects
 
 from connect.api import SchemaAndValue, SourceRecord
 from connect.api.schemas import STRING
@@ -20,6 +20,7 @@ from connectors.files.directory.plugin import SpoolDirCsvSourceConnector
 from connectors.files.plugin import FileSinkConnector, FileStreamSinkConnector, FileStreamSourceConnector
 from connectors.postgres.plugin import PostgresConnector
 from connectors.postgres.slots import drop_slot
+from connectors.s3.aiven.plugin import AivenS3SinkConnector
 from connectors.s3.plugin import S3SinkConnector
 
 
@@ -102,6 +103,21 @@ class TestS3Sink(SinkConnectorTests):
 
     def written(self, properties: Mapping[str, str]) -> Iterable[Any]:
         found = objects(self._s3, properties["s3.bucket.name"])
+        return [orjson.loads(line) for data in found.values() for line in data.splitlines()]
+
+
+class TestAivenS3Sink(SinkConnectorTests):
+    plugin = AivenS3SinkConnector
+    absorbs_replays = True
+
+    @pytest.fixture
+    def properties(self, s3: S3Server) -> Mapping[str, str]:
+        self._s3 = s3
+        where = {"aws.s3.bucket.name": s3.create_bucket(), "aws.s3.endpoint": s3.endpoint}
+        return {**AIVEN_SETTINGS, **where}
+
+    def written(self, properties: Mapping[str, str]) -> Iterable[Any]:
+        found = objects(self._s3, properties["aws.s3.bucket.name"])
         return [orjson.loads(line) for data in found.values() for line in data.splitlines()]
 
 

@@ -12,6 +12,7 @@ import pytest
 from support.s3_sink import SETTINGS, SinkDriver, json_record, objects
 
 from connect.api import ConnectError, FieldError, RetriableError, TopicPartition
+from connectors.s3.aiven.plugin import AivenS3SinkConnector
 from connectors.s3.config import S3SinkConfig
 from connectors.s3.plugin import S3SinkConnector
 
@@ -123,6 +124,30 @@ def test_wrong_credentials(s3: Any, bucket: str, user: tuple[str, str]) -> None:
     run = driver(s3.endpoint, bucket, **good)
     run.run()
     assert run.committed == {TP: 3}
+
+
+def test_wrong_credentials_under_aivens_names(s3: Any, bucket: str, user: tuple[str, str]) -> None:
+    key_id, secret = user
+    good = {
+        "aws.s3.endpoint": s3.endpoint, "aws.s3.bucket.name": bucket, "aws.access.key.id": key_id,
+        "aws.secret.access.key": secret,
+    }  # fmt: skip
+    wrong = [
+        ("aws.secret.access.key", "wrong", "the secret key does not fit the access key"),
+        ("aws.access.key.id", "AKIANOBODY", "the access key is not known"),
+        ("aws.s3.bucket.name", "nowhere", "the bucket does not exist"),
+    ]
+    aiven = AivenS3SinkConnector()
+    assert list(aiven.check_connection(aiven.config_class.parse(good))) == []
+    for name, value, why in wrong:
+        [error] = aiven.check_connection(aiven.config_class.parse({**good, name: value}))
+        assert (error.name, error.message.rpartition(": ")[2]) == (name, why)
+    run = SinkDriver({**good, "aws.secret.access.key": "wrong"}, {TP: [json_record(0)]}, AivenS3SinkConnector)
+    run.deliver(1)
+    run.commit()
+    with pytest.raises(RetriableError, match="the secret key does not fit the access key"):
+        run.put([])
+    assert run.committed == {TP: 0}
 
 
 class Troubled(BaseHTTPRequestHandler):
