@@ -26,7 +26,7 @@ test: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q
 
 takeover: setup
-	$(BIN)/python -m pytest tests/conformance/takeover -q
+	MILLSTREAM_TAKEOVER=1 $(BIN)/python -m pytest tests/conformance/takeover -q
 
 lint: setup
 	$(BIN)/ruff check .

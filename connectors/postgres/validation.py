@@ -193,14 +193,8 @@ class _Checks:
             yield FieldError("slot.name", str(exc))
             return
         if slot is None:
-            used, limit = self._row(_SLOTS)
-            if used >= limit:
-                yield FieldError(
-                    "slot.name",
-                    f"all {limit} replication slots of the server are in use: drop one that is not needed, "
-                    "see SELECT slot_name, active FROM pg_replication_slots; or run "
-                    f"ALTER SYSTEM SET max_replication_slots = {limit + 1}; and restart the server",
-                )
+            hint = "drop one that is not needed, see SELECT slot_name, active FROM pg_replication_slots;"
+            yield from self._one_left("slot.name", _SLOTS, "replication_slots", hint)
         if reader := self._row(_READER, name):
             pid, application, host = reader
             yield FieldWarning(
@@ -209,13 +203,16 @@ class _Checks:
                 "connector itself, give it a slot.name and publication.name of its own",
             )
             return
-        used, limit = self._row(_SENDERS)
+        hint = "end one, see SELECT pid, application_name FROM pg_stat_replication;"
+        yield from self._one_left("database.hostname", _SENDERS, "wal_senders", hint)
+
+    def _one_left(self, setting: str, count: str, what: str, hint: str) -> Iterable[FieldError]:
+        used, limit = self._row(count)
         if used >= limit:
             yield FieldError(
-                "database.hostname",
-                f"all {limit} WAL senders of the server are in use: end one, see SELECT pid, "
-                "application_name FROM pg_stat_replication; or run "
-                f"ALTER SYSTEM SET max_wal_senders = {limit + 1}; and restart the server",
+                setting,
+                f"all {limit} {what.replace('_', ' ')} of the server are in use: {hint} or run "
+                f"ALTER SYSTEM SET max_{what} = {limit + 1}; and restart the server",
             )
 
     # --- the publication

@@ -1,8 +1,8 @@
-"""A standalone Java worker, ours with the same files, and the Java worker again: each goes on at the offsets
-that the other left in the file."""
+"""Our standalone worker, a Java one with the same files, and ours again: each goes on at the offsets that the
+other left in the file."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -52,16 +52,27 @@ def test_there_and_back(tmp_path: Path, kafka_topic: str) -> None:
 
     with Broker(tmp_path / "broker") as broker:
         Topics(broker.bootstrap).create(kafka_topic)
-        with JavaStandalone(tmp_path / "java", broker.bootstrap, connectors, SETTINGS) as java:
-            go_on(0, java.offsets)
+        offsets = tmp_path / "java" / "connect.offsets"
+        settings = {"bootstrap.servers": broker.bootstrap, "offset.storage.file.filename": str(offsets)}
+        own_files = [properties(tmp_path, name, {"name": name, **of}) for name, of in connectors.items()]
+        offsets.parent.mkdir()
+        with Standalone(tmp_path, properties(tmp_path, "worker", {**settings, **SETTINGS}), own_files):
+            go_on(0, offsets)
+        with JavaStandalone(offsets.parent, broker.bootstrap, connectors, SETTINGS) as java:
+            assert java.offsets == offsets
+            go_on(1, offsets)
             java.stop()
-            files = [java.directory / f"{name}.properties" for name in connectors]
-            stored = java_offsets_file.load(java.offsets.read_bytes())
+            stored = java_offsets_file.load(offsets.read_bytes())
             assert list(stored) == [f'["lines-in",{{"filename":"{source}"}}]'.encode()]
-            assert java_offsets_file.dump(stored) == java.offsets.read_bytes()
-            with Standalone(tmp_path, java.properties, files):
-                go_on(1, java.offsets)
-            java.start()
-            go_on(2, java.offsets)
+            assert java_offsets_file.dump(stored) == offsets.read_bytes()
+            java_files = [java.directory / f"{name}.properties" for name in connectors]
+            with Standalone(tmp_path, java.properties, java_files):
+                go_on(2, offsets)
         # Nothing lost, and as all were stopped in order, nothing twice.
         assert written() == [f"line {number}" for number in range(3 * LINES)]
+
+
+def properties(directory: Path, name: str, values: Mapping[str, str]) -> Path:
+    path = directory / f"{name}.properties"
+    path.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+    return path
