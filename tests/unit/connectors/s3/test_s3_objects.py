@@ -71,7 +71,7 @@ def test_too_many_parts_are_told_before_s3_does(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(objects, "PARTS_MAX", 2)
     target = growing(MemoryBucket())
     target.append(b"x" * 31)
-    with pytest.raises(ConnectError, match=r"cannot write s3://memory/key: .* set s3\.part\.size higher"):
+    with pytest.raises(ConnectError, match=r"cannot write s3://memory/key: .* make parts larger"):
         target.send_full_parts()
 
 
