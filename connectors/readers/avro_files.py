@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, BinaryIO, Final, NamedTuple
 
-import fastavro
-
 from connect.api import DataError, Schema, SchemaType
 from connect.api.schemas import DATE, DECIMAL, STRING, TIME, TIMESTAMP, array, map_of, struct
 from connectors.readers.numbers import Convert, each, each_of_map, members, or_null, plain_number
@@ -31,6 +29,8 @@ class AvroReader:
     """Each record is a row; positions count records."""
 
     def rows(self, stream: BinaryIO, after: int = 0) -> Iterator[Row]:
+        import fastavro  # loaded by those who need it
+
         number = 0
         try:
             found = fastavro.reader(stream)

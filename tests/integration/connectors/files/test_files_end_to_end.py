@@ -63,6 +63,24 @@ def test_lines_go_from_file_to_file(
     )
 
 
+def test_lines_go_to_files_that_rotate(
+    millstream: Millstream, kafka_topic: str, tmp_path: Path, deploy: Any
+) -> None:
+    source, folder = tmp_path / "in.txt", tmp_path / "out"
+    folder.mkdir()
+    source.write_text("".join(f"line {n}\n" for n in range(10)))
+    deploy("in", "FileStreamSource", file=str(source), topic=kafka_topic)
+    settings = {"output.path": str(folder), "file.max.records": "4", "rotate.interval.ms": "500"}
+    writer = deploy("out", "FileSink", topics=kafka_topic, **settings)
+    files = [folder / f"{kafka_topic}-0-{start}" for start in (0, 4, 8)]
+    until(lambda: all(file.exists() for file in files), "files are missing")
+    assert b"".join(file.read_bytes() for file in files) == source.read_bytes()
+    until(
+        lambda: [o["offset"]["kafka_offset"] for o in offset_of(millstream, writer)] == [10],
+        "the offset is not committed",
+    )
+
+
 def test_lines_go_from_file_to_bucket(
     millstream: Millstream, kafka_topic: str, tmp_path: Path, deploy: Any, s3: Any
 ) -> None:
