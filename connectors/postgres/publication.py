@@ -46,13 +46,16 @@ class Publication:
         self._refused: set[int] = set()
         self._oid: int | None = None
 
-    def prepare(self, *, goes_on: bool) -> None:
-        """Before the stream starts; `goes_on` where one was read before."""
+    def prepare(self, *, goes_on: bool) -> bool:
+        """Before the stream starts; `goes_on` where one was read before. Whether that one may have a gap now,
+        as the publication was missing."""
+        gap = False
         row = self._connection.execute(_FOUND, (self._name,)).fetchone()
         if row is None:
             self._create()
             row = self._connection.execute(_FOUND, (self._name,)).fetchone()
-            if goes_on:
+            gap = goes_on
+            if gap:
                 self._warn_of_a_gap()
         elif self._mode == "filtered":
             if row[1]:
@@ -66,6 +69,7 @@ class Publication:
                 tables = ", ".join(wanted.values())
                 self._run(f"ALTER PUBLICATION {quote_name(self._name)} SET TABLE {tables};")
         self._oid = row[0] if row is not None else None
+        return gap
 
     def follow(self) -> None:
         """Once in a while: publish captured tables that were made since. What was written to them before is

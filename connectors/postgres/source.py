@@ -178,7 +178,11 @@ class PostgresSourceTask(SourceTask[PostgresSourceConfig]):
         slot = self._slot(position)
         if self._streams():
             set_identities(self._connection, config, self._filters, catalog)
-            publication.prepare(goes_on=position is not None)
+            gap = publication.prepare(goes_on=position is not None)
+            if gap and slot is not None and self._mode.when_changes_are_lost:
+                # An older server cannot decode what it has from the time without publication.
+                drop_slot(self._connection, config.slot_name)
+                slot = None
             self._replication = ReplicationConnection(config)
         if self._wants_snapshot(position, slot):
             scope = Scope(self._override, progress=self._progress(position, slot))

@@ -274,6 +274,19 @@ def test_a_dropped_publication_stops_the_stream(capture: Capture, monkeypatch: p
     read_again(capture, str(failure.value))
 
 
+def test_when_needed_reads_again_what_a_missing_publication_left_out(capture: Capture) -> None:
+    capture.change({"snapshot.mode": "when_needed"})
+    capture.start().drain()
+    capture.sql("INSERT INTO t VALUES (1)")
+    capture.drain()
+    stop_and_wait(capture)
+    capture.sql(f'DROP PUBLICATION "{capture.name}"; INSERT INTO t VALUES (2)')
+    capture.start().drain()
+    capture.sql("INSERT INTO t VALUES (3)")
+    capture.drain()
+    assert keys(capture) == [1, 1, 2, 3]
+
+
 @pytest.mark.skipif(system_postgres() is None, reason="no PostgreSQL of the system")
 def test_a_publication_that_was_missing_for_a_while_on_an_older_server() -> None:
     """Before PostgreSQL 18 a change cannot be decoded where its publication was not there, for ever."""
