@@ -76,14 +76,15 @@ class _Run:
         whole = len(self.items) if records_max is None else records_max
         variant = None if file is None else file.variant
         room = 0 if file is None else whole - (0 if records_max is None else file.records)
+        are_alike = self.variants.count(self.variants[0]) == len(self.variants)
         start = 0
         while start < len(self.items):
             begins = room == 0 or self.variants[start] != variant
             if begins:
                 variant, room = self.variants[start], whole
-            end = start + 1
-            while end < len(self.items) and end - start < room and self.variants[end] == variant:
-                end += 1
+            end = min(start + room, len(self.items))
+            if not are_alike:
+                end = next((n for n in range(start, end) if self.variants[n] != variant), end)
             yield begins, _Run(self.records[start:end], self.items[start:end], [])
             room, start = room - (end - start), end
 
@@ -150,14 +151,21 @@ class FilesSinceFlush:
     ) -> dict[_Place, _Run]:
         variants = self._plan.format.variants(items) or [None] * len(items)
         found: dict[_Place, _Run] = {}
-        clock, event_time = self._plan.clock, self._plan.uses_event_time
+        clock = self._plan.clock
+        event_time = self._plan.uses_event_time and len(clock.variables) > 0
         times = clock.texts(now_ms)
+        first = records[0]
+        if not (self._has_key or event_time) and all(
+            record.topic == first.topic and record.partition == first.partition for record in records
+        ):
+            place = _Place(_Group(first.topic, first.partition, ""), times)
+            return {place: _Run(list(records), list(items), list(variants))}
         has_topic, has_partition = self._names_topic, self._names_partition
         last: tuple[object, ...] = ()
         run = _Run([], [], [])
         for record, item, variant in zip(records, items, variants, strict=True):
             key = java_text(record.key_schema, record.key) if self._has_key else ""
-            if event_time and clock.variables:
+            if event_time:
                 times = clock.texts(now_ms if record.timestamp_ms is None else record.timestamp_ms)
             topic = record.topic if has_topic else ""
             partition = record.partition if has_partition else 0

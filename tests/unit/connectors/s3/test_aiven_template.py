@@ -37,7 +37,7 @@ def test_names(text: str, name: str) -> None:
         ("{{topic}}{{partition}}{{start_offset}}{{timestamp}}", "{{timestamp}} needs one of the parameters"),
         (
             "{{topic}}{{partition}}{{start_offset}}{{timestamp:unit=mm}}",
-            "needs one of the parameters unit=yyyy",
+            "needs one of the parameters unit=",
         ),
         ("{{topic}}{{partition:padding=maybe}}{{start_offset}}", "needs one of the parameters padding=true"),
         ("{{topic:padding=true}}{{partition}}{{start_offset}}", "topic has no parameters"),
