@@ -25,7 +25,8 @@ _SETS = {"offsets", "topics", "recommended_values", "errors", "groups"}
 _NOT_COMPARED = {"documentation", "warnings", "metrics", "restarts"}
 # Plugins that only one of the two has installed.
 _ONLY_ONE_HAS = re.compile(
-    r"org\.apache\.kafka\.connect\.mirror\..*|io\.(?:confluent|aiven)\..*"
+    r"org\.apache\.kafka\.connect\.mirror\..*|io\.(?:confluent|aiven|millstream|streamthoughts)\..*"
+    r"|com\.github\.jcustenborder\..*"
     r"|io\.debezium\.(transforms|converters|connector\.postgresql\.transforms)\..*"
 )
 # Kafka's converters are told their role by a setting that no user writes; here by an argument.

@@ -99,8 +99,11 @@ def test_restart_of_what_failed(broker: Broker, kafka_topic: str) -> None:
 
 
 def test_a_task_that_is_killed_comes_back_and_loses_nothing(broker: Broker, kafka_topic: str) -> None:
+    # So long that nobody misses that it has failed.
+    settings = worker_settings(broker.bootstrap, millstream_task_restart_backoff_ms="1000")
+
     async def scenario() -> None:
-        async with running(worker_settings(broker.bootstrap)) as worker:
+        async with running(settings) as worker:
             await worker.create("n", source(kafka_topic, "none", limit="20000", batch="100"))
             for _ in range(3):
                 await until_state(worker, "n", State.RUNNING)
@@ -137,7 +140,7 @@ def test_a_task_that_will_not_stop_is_killed_in_time(broker: Broker, kafka_topic
             assert worker.status("n").connector.state is State.STOPPED
             await worker.create("m", source(kafka_topic, "poll hangs"))
             await until_state(worker, "m", State.RUNNING)
-        assert not _has_task()
+        await until(lambda: not _has_task())
 
     asyncio.run(scenario())
 
