@@ -165,7 +165,6 @@ def test_every_plugin_of_an_unknown_connector_is_looked_up_too() -> None:
         ("batch.size", "many"),
         ("tasks.max", "0"),
         ("transforms", "t"),
-        ("offsets.storage.topic", "offsets-of-c"),
         ("exactly.once.support", "required"),
         ("producer.override.ssl.keystore.type", "JKS"),
         ("topic", "${vault:kafka:topic}"),
