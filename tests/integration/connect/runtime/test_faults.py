@@ -101,35 +101,37 @@ def test_restart_of_what_failed(broker: Broker, kafka_topic: str) -> None:
 def test_a_task_that_is_killed_comes_back_and_loses_nothing(broker: Broker, kafka_topic: str) -> None:
     # So long that nobody misses that it has failed.
     settings = worker_settings(broker.bootstrap, millstream_task_restart_backoff_ms="1000")
+    name = f"n-{kafka_topic}"
 
     async def scenario() -> None:
         async with running(settings) as worker:
-            await worker.create("n", source(kafka_topic, "none", limit="20000", batch="100"))
+            await worker.create(name, source(kafka_topic, "none", limit="20000", batch="100"))
             for _ in range(3):
-                await until_state(worker, "n", State.RUNNING)
-                os.kill(_task_pid(), signal.SIGKILL)
-                await until_state(worker, "n", State.FAILED)
-            await until_offset(worker, 20_000)
+                await until_state(worker, name, State.RUNNING)
+                os.kill(_task_pids(name)[0], signal.SIGKILL)
+                await until_state(worker, name, State.FAILED)
+            await until_offset(worker, name, 20_000)
 
     asyncio.run(scenario())
     numbers = [int(message.value() or b"") for message in read_topic(broker.bootstrap, kafka_topic)]
     assert set(numbers) == set(range(20_000))
 
 
-async def until_offset(worker: Worker, offset: int) -> None:
+async def until_offset(worker: Worker, name: str, offset: int) -> None:
     async with asyncio.timeout(30):
-        while list(await worker.offsets("n")) != [({"counter": 0}, {"next": offset})]:  # noqa: ASYNC110
+        while list(await worker.offsets(name)) != [({"counter": 0}, {"next": offset})]:  # noqa: ASYNC110
             await asyncio.sleep(0.1)  # it comes through Kafka, no event tells of it
 
 
-def _task_pid() -> int:
-    """The only task of the only worker in this process."""
-    names = {child.pid: child.name() for child in psutil.Process().children(recursive=True)}
-    return next(pid for pid, name in names.items() if name.startswith("millstream task"))
+def _task_pids(connector: str) -> list[int]:
+    """Task 0 of the connector while it runs; its name must be one that no other test uses."""
+    children = {child.pid: child.name() for child in psutil.Process().children(recursive=True)}
+    return [pid for pid, name in children.items() if name == f"millstream task {connector}-0"]
 
 
 def test_a_task_that_will_not_stop_is_killed_in_time(broker: Broker, kafka_topic: str) -> None:
     settings = worker_settings(broker.bootstrap) | {"task.shutdown.graceful.timeout.ms": "300"}
+    left = f"m-{kafka_topic}"
 
     async def scenario() -> None:
         async with running(settings) as worker:
@@ -138,17 +140,12 @@ def test_a_task_that_will_not_stop_is_killed_in_time(broker: Broker, kafka_topic
             await worker.set_target_state("n", TargetState.STOPPED)
             await until(lambda: not worker.status("n").tasks)
             assert worker.status("n").connector.state is State.STOPPED
-            await worker.create("m", source(kafka_topic, "poll hangs"))
-            await until_state(worker, "m", State.RUNNING)
-        await until(lambda: not _has_task())
+            await worker.create(left, source(kafka_topic, "poll hangs"))
+            await until_state(worker, left, State.RUNNING)
+            assert _task_pids(left)
+        await until(lambda: not _task_pids(left))
 
     asyncio.run(scenario())
-
-
-def _has_task() -> bool:
-    return any(
-        child.name().startswith("millstream task") for child in psutil.Process().children(recursive=True)
-    )
 
 
 @pytest.mark.parametrize(
