@@ -1,13 +1,22 @@
 """Real servers for the tests, one of each per test process, started when first asked for."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from support.reruns import Reruns
 
 from connect.testing.millstream import Broker, Millstream
 from connect.testing.postgres import PostgresServer
 from connect.testing.pytest_plugin import MillstreamServers
 from connect.testing.s3 import S3Server
+
+# Where a test is about several real processes and deadlines; a failure anywhere else is final.
+TRIED_TWICE = ["integration", "conformance/metrics", "conformance/rest", "conformance/takeover"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Reruns([Path(__file__).parent / folder for folder in TRIED_TWICE]))
 
 
 @pytest.fixture(scope="session")
