@@ -24,6 +24,7 @@ from connectors.s3.access import (
     check_provider,
     simple_name,
 )
+from connectors.s3.custom_partitioner import configured, custom_partitioner, is_custom
 from connectors.s3.objects import PART_BYTES_MIN
 
 HIGH, MEDIUM, LOW = Importance.HIGH, Importance.MEDIUM, Importance.LOW
@@ -70,7 +71,16 @@ def _check_format(value: str) -> str | None:
 def _check_partitioner(value: str) -> str | None:
     if class_named(value, _PARTITIONER_CLASSES) is not None:
         return None
-    return f"Partitioner must be one of: {', '.join(_PARTITIONER_CLASSES)}"
+    if not is_custom(value):
+        return (
+            f"Partitioner must be one of: {', '.join(_PARTITIONER_CLASSES)}, or module:Class of a class "
+            "derived from connectors.s3.custom_partitioner.CustomPartitioner"
+        )
+    try:
+        custom_partitioner(value)
+    except ConfigError as exc:
+        return str(exc)
+    return None
 
 
 def _check_time_zone(value: str) -> str | None:
@@ -336,7 +346,8 @@ class S3SinkConfig(Config):
         "partitioner.class", kind=Kind.CLASS, default=DEFAULT_PARTITIONER, importance=HIGH,
         group="Partitioner", check=_check_partitioner, recommended=_PARTITIONER_CLASSES,
         dependents=("partition.field.name", "partition.duration.ms", "path.format", "locale", "timezone"),
-        doc="Into which folder below the topic's a record goes: by Kafka partition, by fields, or by time.",
+        doc="Into which folder below the topic's a record goes: by Kafka partition, by fields, by time, or "
+            "as a class of your own says, given as module:Class.",
     )  # fmt: skip
     partition_fields: list[str] = setting(
         "partition.field.name", default=[], group="Partitioner",
@@ -434,6 +445,8 @@ class S3SinkConfig(Config):
 
     @property
     def is_time_based(self) -> bool:
+        if is_custom(self.partitioner):
+            return custom_partitioner(self.partitioner).is_time_based
         return self.partitioner in TIME_PARTITIONERS
 
     @property
@@ -456,7 +469,9 @@ class S3SinkConfig(Config):
             yield _invalid("behavior.on.null.values", self.null_values, "Only JsonFormat can write them")
         if self.partitioner == FIELD_PARTITIONER and not any(self.partition_fields):
             yield _invalid("partition.field.name", "", "FieldPartitioner needs at least one field")
-        if (self.is_time_based or self.rotates_on_schedule) and not self.timezone:
+        if is_custom(self.partitioner):
+            yield from self._check_custom_partitioner()
+        if (self.partitioner in TIME_PARTITIONERS or self.rotates_on_schedule) and not self.timezone:
             why = "Timezone cannot be empty with a time-based partitioner or rotate.schedule.interval.ms"
             yield _invalid("timezone", "", why)
         if self.partitioner == TIME_PARTITIONER:
@@ -472,6 +487,12 @@ class S3SinkConfig(Config):
             yield FieldError("s3.sse.customer.key", "A key of your own needs s3.ssea.name=AES256")
         if self.proxy_user and not self.proxy_url:
             yield FieldError("s3.proxy.url", "s3.proxy.user needs the proxy's URL")
+
+    def _check_custom_partitioner(self) -> Iterable[FieldError]:
+        try:
+            configured(self.partitioner, self.originals)
+        except ConfigError as exc:
+            yield FieldError("partitioner.class", f"{self.partitioner}: {exc}")
 
     def _check_path_format(self) -> Iterable[FieldError]:
         if self.partition_duration_ms <= 0:

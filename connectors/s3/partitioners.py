@@ -1,14 +1,16 @@
 """Partitioners: the *encoded partition* of a record, which is the folder below that of its topic."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import repeat
 from math import gcd
 from typing import Final
 
 from connect.api import DataError, Schema, SchemaType, SinkRecord
 from connect.api.java_patterns import JavaPattern, time_zone
 from connectors.s3.config import DAILY_PARTITIONER, FIELD_PARTITIONER, HOURLY_PARTITIONER, S3SinkConfig
+from connectors.s3.custom_partitioner import configured, is_custom
 from connectors.s3.fields import find_field, where
 
 _INTEGERS: Final = (SchemaType.INT8, SchemaType.INT16, SchemaType.INT32, SchemaType.INT64)
@@ -108,9 +110,36 @@ def _offset_ms(moment: datetime, zone: tzinfo) -> int:
     return offset // _MILLISECOND
 
 
+class _Custom(Partitioner):
+    """One of the user's."""
+
+    def __init__(self, encode: Callable[[SinkRecord, int | None], str]) -> None:
+        self._encode = encode
+
+    def places(self, records: Sequence[SinkRecord], times: Sequence[int] | None) -> Sequence[str]:
+        return [
+            self._place(record, time_ms)
+            for record, time_ms in zip(records, times or repeat(None), strict=False)
+        ]
+
+    def _place(self, record: SinkRecord, time_ms: int | None) -> str:
+        try:
+            place: object = self._encode(record, time_ms)
+        except DataError:
+            raise
+        except Exception as exc:  # the code is the user's, and may raise anything
+            why = f"partitioner.class failed at {where(record)}: {type(exc).__name__}: {exc}"
+            raise DataError(why) from exc
+        if not isinstance(place, str):
+            raise DataError(f"partitioner.class gave {place!r}, which is no text, for {where(record)}")
+        return place
+
+
 def partitioner_for(config: S3SinkConfig) -> Partitioner:
     """The partitioner that the settings name."""
     delimiter = config.directory_delim
+    if is_custom(config.partitioner):
+        return _Custom(configured(config.partitioner, config.originals).encode)
     if config.partitioner == FIELD_PARTITIONER:
         return FieldPartitioner(config.partition_fields, delimiter)
     if not config.is_time_based:
