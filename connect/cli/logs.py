@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from connect.cli.defaults import DATA_DIR
 from connect.cli.failure import FAILED, USAGE, Failure
 from connect.cli.output import Format, Output
-from connect.cli.servers import DATA_DIR
 
 if TYPE_CHECKING:
     from broker.log.inspect import PartitionReport, Stretch

@@ -1,14 +1,11 @@
 """Where the servers are: options and environment first, then ./millstream-data, then the usual ports."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-DATA_DIR = Path("millstream-data")
-KAFKA_PORT = 9092
-REST_PORT = 8083
+from connect.cli.defaults import DATA_DIR, KAFKA_PORT, REST_PORT
 
 Bootstrap = Annotated[
     str | None,

@@ -1,11 +1,11 @@
 """`millstream up`: broker and worker as two child processes, kept running until told to stop.
 
-It runs as `python -m connect.cli.supervisor OPTIONS-AS-JSON` and imports little, because it stays as long
-as the other two. Its ports are held from the start: they are known before anybody listens, so broker and
-worker start side by side, and a child that is started again finds its port free. Where the worker's file says
-where REST listens, the worker tells us when it does.
+It imports little, because it stays as long as the other two. Its ports are held from the start: they are
+known before anybody listens, so broker and worker start side by side, and a child that is started again finds
+its port free. Where the worker's file says where REST listens, the worker tells us when it does.
 """
 
+import argparse
 import contextlib
 import errno
 import fcntl
@@ -17,12 +17,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from connect.cli.defaults import DATA_DIR, KAFKA_PORT, REST_PORT
 from connect.cli.failure import FAILED, OK, USAGE
 from connect.lifeline import end_with_parent
 from connect.runtime.logformat import wants_json
@@ -40,15 +41,57 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `millstream up` was told; paths as given, 0 for any free port. Without `rest_port` the worker's
-    settings say where REST listens."""
+    """What `millstream up` was told; port 0 is any free one. Without `rest_port` the worker's settings say
+    where REST listens."""
 
-    data_dir: str
+    data_dir: Path
     kafka_port: int
     rest_port: int | None
-    broker_config: str | None = None
-    worker_config: str | None = None
-    connectors: str | None = None
+    broker_config: Path | None
+    worker_config: Path | None
+    connectors: Path | None
+
+    @classmethod
+    def parse(cls, arguments: Sequence[str]) -> "Options":
+        """Of the command line; ends the process if it is wrong."""
+        parser = argparse.ArgumentParser(
+            prog="millstream up", description="Start broker and worker, and keep both running until Ctrl-C."
+        )
+        add = partial(parser.add_argument, metavar="N", type=_port)
+        add("--kafka-port", default=KAFKA_PORT, help=f"for Kafka clients, 0: any free one ({KAFKA_PORT})")
+        add(
+            "--rest-port",
+            help="of the REST API on 127.0.0.1, 0: any free one; without it what --worker-config says in "
+            f"listeners, else {REST_PORT}",
+        )
+        add = partial(parser.add_argument, metavar="DIR", type=Path)
+        add("--data-dir", default=DATA_DIR, help=f"where all data is kept ({DATA_DIR})")
+        add("--connectors", type=_directory, help="connector JSON files to keep applied")
+        add = partial(parser.add_argument, metavar="FILE", type=_file)
+        add("--broker-config", help="broker settings, .properties as Kafka's")
+        add("--worker-config", help="worker settings, .properties as Kafka Connect's")
+        options = parser.parse_args(arguments)
+        if options.rest_port is None and options.worker_config is None:
+            options.rest_port = REST_PORT
+        return cls(**vars(options))
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text} is not a port: 0 to 65535")
+    return int(text)
+
+
+def _file(text: str) -> Path:
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text}")
+    return Path(text)
+
+
+def _directory(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"there is no directory {text}")
+    return Path(text)
 
 
 @dataclass(slots=True)
@@ -242,23 +285,16 @@ def _announcement(data_dir: Path, kafka_port: int) -> Callable[[str], None]:
 
 
 def _commands(options: Options, kafka_port: int, rest_port: int | None, ready: int) -> list[Child]:
-    broker = [
-        "broker.app",
-        "--data-dir",
-        str(Path(options.data_dir) / "broker"),
-        "--kafka-port",
-        str(kafka_port),
-    ]
+    broker = ["broker.app", "--data-dir", f"{options.data_dir / 'broker'}", "--kafka-port", f"{kafka_port}"]
     if options.broker_config:
-        broker += ["--config", options.broker_config]
-    worker = ["connect.cli.worker_process", "--bootstrap", f"{HOST}:{kafka_port}"]
-    worker += ["--ready-fd", str(ready)]
+        broker += ["--config", str(options.broker_config)]
+    worker = ["connect.cli.worker_process", "--bootstrap", f"{HOST}:{kafka_port}", "--ready-fd", f"{ready}"]
     if rest_port is not None:
         worker += ["--rest-port", str(rest_port)]
     if options.connectors:
-        worker += ["--connectors", options.connectors]
+        worker += ["--connectors", str(options.connectors)]
     if options.worker_config:
-        worker += [options.worker_config]
+        worker += [str(options.worker_config)]
     python = [sys.executable, "-m"]
     return [Child("broker", python + broker), Child("worker", python + worker)]
 
@@ -277,10 +313,10 @@ def catch_signals() -> socket.socket:
     return reader
 
 
-def main(arguments: str) -> int:
-    options = Options(**json.loads(arguments))
+def main(arguments: Sequence[str]) -> int:
+    options = Options.parse(arguments)
+    data_dir = options.data_dir
     try:
-        data_dir = Path(options.data_dir)
         lock = lock_data_dir(data_dir)
         (data_dir / "ports.json").unlink(missing_ok=True)
         kafka = hold_port(options.kafka_port, "--kafka-port")
@@ -302,4 +338,4 @@ def main(arguments: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))

@@ -18,7 +18,7 @@ router = APIRouter(prefix="/connector-plugins", tags=["plugins"], dependencies=[
 async def list_plugins(
     service: Service, connectors_only: Annotated[Flag, Query(alias="connectorsOnly")] = True
 ) -> Response:
-    return Json([views.plugin(plugin) for plugin in service.plugins(connectors_only)])
+    return Json([views.plugin(plugin) for plugin in await service.plugins(connectors_only)])
 
 
 @router.get("/{plugin}/config")

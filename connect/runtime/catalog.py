@@ -26,9 +26,23 @@ class PluginCatalog:
         self.plugins = plugins
         self._hosts = hosts
         self._described: dict[str, Mapping[str, Any]] = {}
+        self._loading: asyncio.Task[None] | None = None
 
-    async def load(self) -> None:
-        """Ask all that are installed; one by one if that fails, so that a bad one does not hide the rest."""
+    def start(self) -> None:
+        """Ask all that are installed. Whatever needs the answers waits for them; a start does not."""
+        self._loading = asyncio.create_task(self._load())
+
+    async def stop(self) -> None:
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.wait({self._loading})
+
+    async def _loaded(self) -> None:
+        if self._loading is not None:
+            await asyncio.shield(self._loading)
+
+    async def _load(self) -> None:
+        """One by one if it fails for all at once, so that a bad one does not hide the rest."""
         try:
             self._described |= await self._hosts.ask("describe", timeout_s=_DESCRIBE_S)
         except PluginFailed as exc:
@@ -48,6 +62,7 @@ class PluginCatalog:
         entry = self.plugins.find(PluginKind.CONNECTOR, class_name)
         if entry is None:
             return False
+        await self._loaded()
         if _key(entry) not in self._described:
             await self._describe(entry)
         if "error" in (told := self._told(entry)):
@@ -83,7 +98,8 @@ class PluginCatalog:
         if entry is not None and entry.class_name != entry.target:
             forks.preload(entry.module)
 
-    def infos(self, connectors_only: bool) -> list[PluginInfo]:
+    async def infos(self, connectors_only: bool) -> list[PluginInfo]:
+        await self._loaded()
         found = []
         for kind in _SHOWN[:1] if connectors_only else _SHOWN:
             for entry in self.plugins.all(kind):
@@ -96,6 +112,7 @@ class PluginCatalog:
         return found
 
     async def definitions(self, name: str) -> Sequence[Definition]:
+        await self._loaded()
         for kind in _SHOWN:
             entry = self.plugins.find(kind, name)
             if entry is not None and (told := self._told(entry)) and "definitions" in told:

@@ -8,16 +8,13 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from connect.api import ConnectError
-from connect.runtime.forkserver import MESSAGE_BYTES_MAX
-
-_READY_SECONDS = 30
+from connect.runtime.forkserver import MESSAGE_BYTES_MAX, become
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +54,10 @@ class ForkServer:
 
     python_path: Sequence[str] = ()
     log_level: str = "INFO"
-    _process: "subprocess.Popen[bytes] | None" = None
+    _pid: int | None = None
     _channel: socket.socket | None = None
+    _began: bool = False
+    _reaped: "asyncio.Future[tuple[int, int]] | None" = None
     _children: dict[int, Child] = field(default_factory=dict)
     _ids: "itertools.count[int]" = field(default_factory=itertools.count)
     _outgoing: "collections.deque[tuple[bytes, socket.socket | None]]" = field(
@@ -66,24 +65,41 @@ class ForkServer:
     )
     _preloaded: dict[str, None] = field(default_factory=dict)
 
-    def start(self) -> None:
-        """Start it; requests may be made at once, they wait in its socket."""
-        if self._channel is not None:
-            return
+    def fork_off(self) -> None:
+        """Fork the forkserver from this very process, which must have one thread and no event loop yet: what
+        both import by now was loaded once, and is in memory once."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        settings = {"python_path": list(self.python_path), "log_level": self.log_level}
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "connect.runtime.forkserver", str(theirs.fileno()), str(os.getpid()),
-                 json.dumps(settings)],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-            )  # fmt: skip
+        worker = os.getpid()
+        self._pid = os.fork()
+        if self._pid == 0:
+            ours.close()
+            become(theirs, worker)
+        theirs.close()
         self._channel = ours
-        asyncio.get_running_loop().add_reader(ours, self._on_readable)
+
+    def start(self) -> None:
+        """Have it begin; requests may be made at once, they wait in its socket."""
+        if self._began:
+            return
+        if self._channel is None:
+            self._spawn()
+        assert self._channel is not None
+        self._began = True
+        self._channel.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._channel, self._on_readable)
+        self._send({"python_path": list(self.python_path), "log_level": self.log_level})
         for module in self._preloaded:
             self._send({"op": "preload", "module": module})
+
+    def _spawn(self) -> None:
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            theirs.set_inheritable(True)
+            arguments = [str(theirs.fileno()), str(os.getpid())]
+            self._pid = os.posix_spawn(
+                sys.executable, [sys.executable, "-m", "connect.runtime.forkserver", *arguments], os.environ,
+                file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+            )  # fmt: skip
 
     def fork(self, entry: str, control: socket.socket) -> Child:
         """Fork a process that runs `entry` with its end of a socket pair, which this closes here."""
@@ -106,11 +122,10 @@ class ForkServer:
 
     async def stop(self) -> None:
         """End it and with it what is left of its children."""
-        if self._channel is None or self._process is None:
-            return
-        process = self._process
-        self._disconnect()
-        await asyncio.to_thread(process.wait)
+        if self._channel is not None:
+            self._disconnect()
+        if self._reaped is not None:
+            await self._reaped
 
     def _send(self, message: Mapping[str, Any], passed: socket.socket | None = None) -> None:
         self._outgoing.append((json.dumps(message).encode(), passed))
@@ -159,13 +174,14 @@ class ForkServer:
     def _disconnect(self) -> None:
         """The forkserver is gone or told to go; its children are or will be gone too."""
         assert self._channel is not None
-        assert self._process is not None
+        assert self._pid is not None
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._channel)
         loop.remove_writer(self._channel)
         self._channel.close()
         self._channel = None
-        self._process.poll()
+        self._began = False
+        self._reaped = loop.run_in_executor(None, os.waitpid, self._pid, 0)
         for _, passed in self._outgoing:
             if passed is not None:
                 passed.close()

@@ -3,7 +3,8 @@
 It starts no thread and opens no connection, so that a fork is safe and cheap. The worker speaks to it over a
 Unix SEQPACKET socket, one JSON object a message:
 
-    worker → forkserver   {"op": "fork", "id": n, "entry": "task" | "plugin_host"} with one fd, the
+    worker → forkserver   {"python_path": […], "log_level": "…"}, once, first;
+                          {"op": "fork", "id": n, "entry": "task" | "plugin_host"} with one fd, the
                           child's end of its control channel;
                           {"op": "kill", "id": n}; {"op": "preload", "module": "…"}
     forkserver → worker   {"event": "forked", "id": n, "pid": p};
@@ -49,21 +50,54 @@ _PRELOAD: Final = (
 
 
 def main(arguments: list[str]) -> None:
-    """`FD PARENT_PID SETTINGS`: the socket, the worker, and JSON with `python_path` and `log_level`."""
+    """`FD PARENT_PID`: the socket and the worker."""
+    serve(socket.socket(fileno=int(arguments[0])), int(arguments[1]))
+
+
+def become(channel: socket.socket, parent_pid: int) -> NoReturn:
+    """For a process that the worker has just forked."""
+
+    def run() -> int:
+        with open(os.devnull, "rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+        serve(channel, parent_pid)
+        return 0
+
+    _run_and_exit(run, "forkserver")
+
+
+def serve(channel: socket.socket, parent_pid: int) -> None:
+    """Until the worker ends. It imports once it is told its settings: a start has more urgent work."""
     gc.disable()  # what is imported stays
-    channel_fd, parent_pid, settings = int(arguments[0]), int(arguments[1]), json.loads(arguments[2])
     end_with_parent(parent_pid)  # while it imports, it does not see the worker's end
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the worker decides
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     name_process("forkserver")
+    if not (told := channel.recv(MESSAGE_BYTES_MAX)):
+        return
+    settings = json.loads(told)
     sys.path += [path for path in settings["python_path"] if path not in sys.path]
     for module in _PRELOAD:
         importlib.import_module(module)
     configure_logging(settings["log_level"])
     _warm_up()
     adopt_orphans()
-    server = _ForkServer(socket.socket(fileno=channel_fd))
-    server.run()
+    _ForkServer(channel).run()
+
+
+def _run_and_exit(run: Callable[[], int], what: str) -> NoReturn:
+    """In a forked process: nothing may reach the frames of who forked it, nor run their cleanup."""
+    code = 1
+    try:
+        code = run()
+    except SystemExit as exc:
+        code = exc.code if isinstance(exc.code, int) else 1
+    except BaseException:  # noqa: BLE001 - see above
+        _LOG.exception("a %s process failed", what)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _warm_up() -> None:
@@ -149,8 +183,7 @@ class _ForkServer:
         self._tell({"event": "forked", "id": child_id, "pid": pid})
 
     def _become_child(self, parent: int, entry: str, control_fd: int) -> NoReturn:
-        code = 1
-        try:
+        def run() -> int:
             end_with_parent(parent)
             adopt_orphans()  # so that they become the forkserver's only when this process has ended
             signal.set_wakeup_fd(-1)
@@ -159,16 +192,9 @@ class _ForkServer:
             self._channel.close()
             os.close(self._wakeup_reader)
             os.close(self._wakeup_writer)
-            code = _entry(entry)(socket.socket(fileno=control_fd))
-        except SystemExit as exc:
-            code = exc.code if isinstance(exc.code, int) else 1
-        except BaseException:  # noqa: BLE001 - nothing may reach the forkserver's frames in a child
-            _LOG.exception("a %s process failed", entry)
-        finally:
-            # Never run the forkserver's own cleanup in a child.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            return _entry(entry)(socket.socket(fileno=control_fd))
+
+        _run_and_exit(run, entry)
 
     def _preload(self, module: str) -> None:
         """Load the module of a plugin, so that its tasks share it. The child reports why it fails."""

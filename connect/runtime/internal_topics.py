@@ -55,9 +55,8 @@ async def prepare_internal_topics(worker: WorkerConfig, client: Mapping[str, Any
     admin = await _connect(client)
     try:
         cluster = await admin.describe_cluster()
-        for topic in internal_topics(worker):
-            await _create(admin, topic, brokers=len(cluster["brokers"]))
-            await _check(admin, topic)
+        brokers = len(cluster["brokers"])
+        await asyncio.gather(*(_prepare(admin, topic, brokers) for topic in internal_topics(worker)))
         return str(cluster["cluster_id"])
     except KafkaError as exc:
         raise ConnectError(f"the internal topics could not be prepared: {exc}") from exc
@@ -93,6 +92,11 @@ async def _connect(client: Mapping[str, Any]) -> AIOKafkaAdminClient:
             await asyncio.sleep(_RETRY_S)
         else:
             return admin
+
+
+async def _prepare(admin: AIOKafkaAdminClient, topic: InternalTopic, brokers: int) -> None:
+    await _create(admin, topic, brokers)
+    await _check(admin, topic)
 
 
 async def _create(admin: AIOKafkaAdminClient, topic: InternalTopic, brokers: int) -> None:

@@ -168,8 +168,8 @@ class Operations:
             raise Forbidden("Topic tracking is disabled.")
         return self._statuses.topics(name)
 
-    def plugins(self, connectors_only: bool) -> Sequence[PluginInfo]:
-        return self._catalog.infos(connectors_only)
+    async def plugins(self, connectors_only: bool) -> Sequence[PluginInfo]:
+        return await self._catalog.infos(connectors_only)
 
     async def plugin_definitions(self, plugin: str, version: str | None = None) -> Sequence[Definition]:
         definitions = await self._catalog.definitions(plugin)
@@ -395,7 +395,8 @@ class Operations:
             raise BadRequest(f"Connector config {{{', '.join(named)}}} contains no connector type")
         class_name = named["connector.class"]
         if not await self._known(class_name):
-            known = ", ".join(info.class_name for info in self._catalog.infos(connectors_only=True))
+            installed = await self._catalog.infos(connectors_only=True)
+            known = ", ".join(info.class_name for info in installed)
             raise BadRequest(
                 "Failed to find any class that implements Connector and which name matches "
                 f"{class_name}, available connectors are: {known}"

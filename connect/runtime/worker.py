@@ -30,13 +30,17 @@ _LOG = logging.getLogger(__name__)
 
 class Worker(Operations):
     """One worker, of a cluster or standalone. `settings` are Kafka Connect's worker properties; a bad one
-    raises `ConfigError`. `start` and `stop` once each, in the event loop that then serves the calls."""
+    raises `ConfigError`. `start` and `stop` once each, in the event loop that then serves the calls. `forks`
+    may have been forked off already."""
 
-    def __init__(self, settings: Mapping[str, str], peers: Peers | None = None) -> None:
+    def __init__(
+        self, settings: Mapping[str, str], peers: Peers | None = None, forks: ForkServer | None = None
+    ) -> None:
         worker = WorkerConfig.parse(settings)
         client = aiokafka_settings(worker.own_client())
         directories = plugin_directories(worker.plugin_path)
-        self._forks = ForkServer(directories, worker.log_level)
+        self._forks = forks or ForkServer()
+        self._forks.python_path, self._forks.log_level = directories, worker.log_level
         plugins = Plugins.discover(directories)
         hosts = PluginHosts(self._forks, worker.originals, worker.plugin_timeout_ms / 1000)
         catalog = PluginCatalog(plugins, hosts)
@@ -100,13 +104,9 @@ class Worker(Operations):
         """Read what is stored and take up the work where it was left. Raises `ConnectError` when Kafka cannot
         be reached in a minute."""
         self._forks.start()
-        described = asyncio.create_task(self._catalog.load())
-        try:
-            self._cluster_id = await self._backing.open()
-            await described
-            await self._learn_connectors()
-        finally:
-            described.cancel()
+        self._catalog.start()
+        self._cluster_id = await self._backing.open()
+        await self._learn_connectors()
         self._supervisor.start()
         await self._cluster.join()
         self._state = "running"
@@ -126,6 +126,7 @@ class Worker(Operations):
         await self._members.close()
         await self._peers.close()
         await self._backing.close()
+        await self._catalog.stop()
         await self._forks.stop()
         self._state = "stopped"
 

@@ -158,7 +158,7 @@ class FakeConnectService:
         self.stored_offsets.pop(name, None)
         return "The offsets for this connector have been reset successfully"
 
-    def plugins(self, connectors_only: bool) -> list[PluginInfo]:
+    async def plugins(self, connectors_only: bool) -> list[PluginInfo]:
         found = [PluginInfo(SOURCE, "source", "1.0")]
         return found if connectors_only else [*found, PluginInfo("org.example.Cast", "transformation", None)]
 

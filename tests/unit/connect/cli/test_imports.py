@@ -22,4 +22,4 @@ def test_the_command_and_the_supervisor_import_nothing_heavy(module: str) -> Non
 
 
 def test_the_worker_leaves_librdkafka_to_its_tasks() -> None:
-    assert "confluent_kafka" not in imported("connect.cli.worker_process")
+    assert "confluent_kafka" not in imported("connect.cli.worker_service")
