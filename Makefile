@@ -22,7 +22,9 @@ demo: setup
 demo-kafka: setup
 	$(BIN)/python configs/demo/demo.py --kafka
 
+# Tests start hundreds of brokers and workers: compiled once, even where PYTHONDONTWRITEBYTECODE is set.
 test: setup
+	$(BIN)/python -m compileall -q broker connect connectors
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q
 
 takeover: setup

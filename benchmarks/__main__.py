@@ -1,8 +1,8 @@
-"""All benchmarks, or those named: python -m benchmarks [broker] [transactions] [cdc] [files] [connectors]."""
+"""All benchmarks, or those named: python -m benchmarks [NAME …], see `ALL`."""
 
 import sys
 
-from benchmarks import broker, cdc, connectors, files, transactions
+from benchmarks import broker, cdc, connectors, files, start, transactions
 
 ALL = {
     "broker": broker.main,
@@ -10,6 +10,7 @@ ALL = {
     "cdc": cdc.main,
     "files": files.main,
     "connectors": connectors.main,
+    "start": start.main,
 }
 
 
