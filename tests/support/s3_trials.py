@@ -35,6 +35,7 @@ WORKER: Final = {
 _STUCK_S: Final = 180
 _STEP_S: Final = 5  # to come to an agreed step
 _LOOK_S: Final = 0.05
+_FEED_S: Final = 0.3
 _BETWEEN_S: Final = 1.0
 
 
@@ -105,9 +106,9 @@ class S3Trial:
         self._dice = random.Random(seed)
         self._name = name
         self._topics = Topics(bootstrap)
-        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
         self._producer = confluent_kafka.Producer(
-            {"bootstrap.servers": bootstrap, "compression.type": "zstd"}
+            {"bootstrap.servers": bootstrap, "compression.type": "zstd", "log_level": 0}
         )
         self._deployments = Deployments(worker)
         self._lock = threading.Lock()
@@ -125,7 +126,6 @@ class S3Trial:
                 config = self._config(target, target.bucket, proxy.endpoint)
                 target.connector = self._deployments.deploy(config, f"{self._name}-{target.scenario.name}")
             while (left := kills - self.report.kills.total()) > 0:
-                self._feed()
                 self._kill_some(self._dice.sample(self._targets, min(left, len(self._targets))))
             for topic in self._ends:
                 self._close(topic)
@@ -144,11 +144,12 @@ class S3Trial:
             self._ends[topic] = [0] * partitions
         return topic
 
-    def _feed(self) -> None:
-        """A file's worth for each partition."""
-        for topic, ends in self._ends.items():
-            for partition, end in enumerate(ends):
-                self._produce(topic, partition, end, FLUSH_SIZE)
+    def _feed(self, targets: Iterable[_Target]) -> None:
+        """Less than a file's worth for each partition of what these connectors read, so that offsets are
+        committed while files are open."""
+        for topic in sorted({target.topic for target in targets}):
+            for partition, end in enumerate(self._ends[topic]):
+                self._produce(topic, partition, end, self._dice.randint(1, FLUSH_SIZE - 2))
 
     def _produce(self, topic: str, partition: int, first: int, count: int) -> None:
         is_large = topic.endswith("large")
@@ -160,7 +161,8 @@ class S3Trial:
     def _close(self, topic: str) -> None:
         """Records that complete whatever is open, however it is rotated."""
         for partition, end in enumerate(self._ends[topic]):
-            for record in closing_records(partition, end):
+            self._produce(topic, partition, end, -end % FLUSH_SIZE)
+            for record in closing_records(partition, self._ends[topic][partition]):
                 self._producer.produce(topic, **record)
             self._ends[topic][partition] += FLUSH_SIZE
         self._producer.flush(60)
@@ -179,8 +181,12 @@ class S3Trial:
                 target.aim = self._dice.choice(_AIMS_LARGE if target.scenario.is_large else _AIMS_SMALL)
                 target.countdown = self._dice.randint(0, _REQUESTS_EXPECTED[target.aim.step] - 1)
         deadline = begin + _STEP_S
-        while by_time or any(target.aim for target in targets):
+        next_feed = begin
+        while left := [target for target in targets if target.aim or target in by_time.values()]:
             now = time.monotonic()
+            if now >= next_feed:
+                self._feed(left)
+                next_feed = now + _FEED_S
             for due in [when for when in by_time if when <= now]:
                 self._kill(by_time.pop(due), "at any time")
             if now > deadline:
