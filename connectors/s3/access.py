@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S: Final = 5
 READ_TIMEOUT_S: Final = 60
+_CONNECTIONS_MAX: Final = 64
 HTTP: Final = ("http://", "https://")
 
 ASSUME_ROLE: Final = "AwsAssumeRoleCredentialsProvider"
@@ -156,6 +157,7 @@ def make_client(access: Access, *, read_timeout_s: float = READ_TIMEOUT_S) -> "S
             },
             proxies=proxies,
             connect_timeout=CONNECT_TIMEOUT_S,
+            max_pool_connections=_CONNECTIONS_MAX,
             read_timeout=read_timeout_s,
             retries={"total_max_attempts": 1},  # Bucket tries again itself, as the settings say
             # Not every store that speaks S3 knows the checksums that AWS does.

@@ -21,6 +21,7 @@ from connect.api import Schema
 from connectors.s3.avro_schema import CONFLUENT, Dialect, allowed_names, avro_schema, converter
 from connectors.s3.formats import FileWriter
 from connectors.s3.schema_formats import SchemaFormat
+from connectors.s3.staging import Buffer
 
 BLOCK_BYTES: Final = 64_000  # Java's default
 _MAGIC: Final = b"Obj\x01"
@@ -77,29 +78,38 @@ class AvroFile(FileWriter):
         self._compress = _CODECS[codec]
         self._sync = blake2b(schema, digest_size=_SYNC_BYTES).digest()
         self._header = _MAGIC + _map({"avro.codec": codec.encode(), "avro.schema": schema}) + self._sync
-        self._rows: list[bytes] = []
-        self._size = 0
+        self._rows = Buffer()
+        self._count = 0
+
+    def keep_in(self, make_buffer: Callable[[], Buffer]) -> None:
+        self._rows = make_buffer()
 
     def write(self, items: Sequence[AvroItem]) -> bytes:
-        out = []
+        out, fresh, size = [], list[bytes](), self._rows.size
         for item in items:
-            self._rows.append(item.data)
-            self._size += len(item.data)
-            if self._size >= BLOCK_BYTES:
+            fresh.append(item.data)
+            size += len(item.data)
+            if size >= BLOCK_BYTES:
+                self._keep(fresh)
                 out.append(self._block())
+                fresh, size = [], 0
+        self._keep(fresh)
         return b"".join(out)
+
+    def _keep(self, rows: Sequence[bytes]) -> None:
+        self._rows.append(b"".join(rows))
+        self._count += len(rows)
 
     def finish(self) -> Iterable[bytes]:
         yield self._block()
 
     def _block(self) -> bytes:
         header, self._header = self._header, b""
-        if not self._rows:
+        if not self._count:
             return header
-        data = self._compress(b"".join(self._rows))
-        block = header + _long(len(self._rows)) + _long(len(data)) + data + self._sync
-        self._rows.clear()
-        self._size = 0
+        data = self._compress(self._rows.take(self._rows.size))
+        block = header + _long(self._count) + _long(len(data)) + data + self._sync
+        self._count = 0
         return block
 
 

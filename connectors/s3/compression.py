@@ -1,37 +1,50 @@
 """Compression of a file's bytes, block by block.
 
 The output depends on the bytes alone, not on the pieces in which they came: a file that is written again
-after a crash is the same file. Between two blocks nothing but a checksum is kept, so that thousands of
-files may be open.
+after a crash is the same file. Between two blocks nothing but a checksum is kept, and what waits for a block
+to be full may wait on disk, so that thousands of files may be open.
 """
 
 import struct
+import threading
+import weakref
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import cramjam
 from isal import isal_zlib
+
+from connectors.s3.staging import Buffer
 
 BLOCK_BYTES: Final = 128 << 10
 # RFC 1952: deflate, no flags, no time, no extra flags, unknown system.
 _GZIP_HEADER: Final = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
 _RAW_DEFLATE: Final = -15
 _SNAPPY_BLOCK_BYTES: Final = 32 << 10
+STREAMS_MAX: Final = 8
+_ZSTD_LEVEL: Final = 3
+_streams = threading.Semaphore(STREAMS_MAX)
 # A magic number, its version, and the oldest version that can read it.
 _SNAPPY_HEADER: Final = b"\x82SNAPPY\x00" + struct.pack(">II", 1, 1)
 
 
 class Compressor(ABC):
+    """`pending` are the bytes that wait for a block to be full."""
+
     extension: str
+
+    def __init__(self) -> None:
+        self.pending = Buffer()
 
     @abstractmethod
     def add(self, data: bytes) -> bytes:
         """The compressed bytes that are ready after `data`, perhaps none."""
 
     @abstractmethod
-    def finish(self) -> bytes:
-        """The rest, and the end of the file."""
+    def finish(self) -> Iterator[bytes]:
+        """The rest, and the end of the file, piece by piece."""
 
 
 class NoCompression(Compressor):
@@ -40,8 +53,8 @@ class NoCompression(Compressor):
     def add(self, data: bytes) -> bytes:
         return data
 
-    def finish(self) -> bytes:
-        return b""
+    def finish(self) -> Iterator[bytes]:
+        yield b""
 
 
 class Gzip(Compressor):
@@ -50,35 +63,31 @@ class Gzip(Compressor):
     extension = ".gz"
 
     def __init__(self, level: int) -> None:
+        super().__init__()
         self._level = 1 if level == -1 else level
-        self._pending = bytearray()
         self._header = _GZIP_HEADER
         self._crc = 0
         self._size = 0
 
     def add(self, data: bytes) -> bytes:
-        pending = self._pending
-        pending += data
-        if len(pending) < BLOCK_BYTES:
+        pending = self.pending
+        pending.append(data)
+        if pending.size < BLOCK_BYTES:
             return b""
-        whole = len(pending) - len(pending) % BLOCK_BYTES
         out = [self._take_header()]
-        with memoryview(pending) as view:
-            for start in range(0, whole, BLOCK_BYTES):
-                out.append(self._block(view[start : start + BLOCK_BYTES], zlib.Z_SYNC_FLUSH))
-        del pending[:whole]
+        while pending.size >= BLOCK_BYTES:
+            out.append(self._block(pending.take(BLOCK_BYTES), zlib.Z_SYNC_FLUSH))
         return b"".join(out)
 
-    def finish(self) -> bytes:
-        last = self._block(bytes(self._pending), zlib.Z_FINISH)
-        self._pending.clear()
-        return self._take_header() + last + struct.pack("<II", self._crc, self._size & 0xFFFFFFFF)
+    def finish(self) -> Iterator[bytes]:
+        last = self._block(self.pending.take(BLOCK_BYTES), zlib.Z_FINISH)
+        yield self._take_header() + last + struct.pack("<II", self._crc, self._size & 0xFFFFFFFF)
 
     def _take_header(self) -> bytes:
         header, self._header = self._header, b""
         return header
 
-    def _block(self, data: bytes | memoryview, end: int) -> bytes:
+    def _block(self, data: bytes, end: int) -> bytes:
         self._crc = isal_zlib.crc32(data, self._crc)
         self._size += len(data)
         deflate = self._deflater()
@@ -97,28 +106,23 @@ class Snappy(Compressor):
     extension = ".snappy"
 
     def __init__(self) -> None:
-        self._pending = bytearray()
+        super().__init__()
         self._header = _SNAPPY_HEADER
 
     def add(self, data: bytes) -> bytes:
-        self._pending += data
-        return self._take(len(self._pending) - len(self._pending) % _SNAPPY_BLOCK_BYTES)
-
-    def finish(self) -> bytes:
-        return self._take(len(self._pending)) + self._take_header()
-
-    def _take(self, size: int) -> bytes:
-        if not size:
-            return b""
-        out = [self._take_header()]
-        with memoryview(self._pending) as view:
-            for start in range(0, size, _SNAPPY_BLOCK_BYTES):
-                block = bytes(
-                    cramjam.snappy.compress_raw(view[start : min(start + _SNAPPY_BLOCK_BYTES, size)])
-                )
-                out += [struct.pack(">I", len(block)), block]
-        del self._pending[:size]
+        self.pending.append(data)
+        out = []
+        while self.pending.size >= _SNAPPY_BLOCK_BYTES:
+            out.append(self._block())
         return b"".join(out)
+
+    def finish(self) -> Iterator[bytes]:
+        yield (self._block() if self.pending.size else b"") + self._take_header()
+
+    def _block(self) -> bytes:
+        header = self._take_header()
+        block = bytes(cramjam.snappy.compress_raw(self.pending.take(_SNAPPY_BLOCK_BYTES)))
+        return header + struct.pack(">I", len(block)) + block
 
     def _take_header(self) -> bytes:
         header, self._header = self._header, b""
@@ -126,30 +130,43 @@ class Snappy(Compressor):
 
 
 class Zstandard(Compressor):
-    """One frame. A file of more than a block keeps what it has seen in memory, about 1 MB."""
+    """One frame: many readers look at the first one only. Its compressor keeps what it has seen in memory, a
+    few MB, so only `STREAMS_MAX` files are compressed as they grow; the bytes of others wait for their end.
+    Level -1 is zstd's own default."""
 
     extension = ".zst"
 
-    def __init__(self) -> None:
-        self._pending = bytearray()
+    def __init__(self, level: int = -1) -> None:
+        super().__init__()
+        self._level = _ZSTD_LEVEL if level == -1 else level
         self._stream: Any = None
+        self._give_back: Callable[[], object] = lambda: None
 
     def add(self, data: bytes) -> bytes:
-        pending = self._pending
-        pending += data
-        if len(pending) < BLOCK_BYTES:
+        self.pending.append(data)
+        if self.pending.size < BLOCK_BYTES or not self._begin():
             return b""
-        self._stream = self._stream or cramjam.zstd.Compressor()
-        whole = len(pending) - len(pending) % BLOCK_BYTES
-        out = []
-        for start in range(0, whole, BLOCK_BYTES):
-            self._stream.compress(bytes(pending[start : start + BLOCK_BYTES]))
-            out.append(bytes(self._stream.flush()))
-        del pending[:whole]
-        return b"".join(out)
+        return b"".join(self._blocks())
 
-    def finish(self) -> bytes:
+    def finish(self) -> Iterator[bytes]:
         if self._stream is None:
-            return bytes(cramjam.zstd.compress(self._pending))
-        self._stream.compress(bytes(self._pending))
-        return bytes(self._stream.finish())
+            if self.pending.size < BLOCK_BYTES:
+                yield bytes(cramjam.zstd.compress(self.pending.take(BLOCK_BYTES), level=self._level))
+                return
+            self._stream = cramjam.zstd.Compressor(self._level)
+        yield from self._blocks()
+        self._stream.compress(self.pending.take(BLOCK_BYTES))
+        yield bytes(self._stream.finish())
+        self._give_back()
+
+    def _begin(self) -> bool:
+        if self._stream is None and _streams.acquire(blocking=False):
+            self._stream = cramjam.zstd.Compressor(self._level)
+            # Not every file is finished: one may be dropped.
+            self._give_back = weakref.finalize(self, _streams.release)
+        return self._stream is not None
+
+    def _blocks(self) -> Iterator[bytes]:
+        while self.pending.size >= BLOCK_BYTES:
+            self._stream.compress(self.pending.take(BLOCK_BYTES))
+            yield bytes(self._stream.flush())

@@ -26,6 +26,7 @@ from connectors.s3.access import (
 )
 from connectors.s3.custom_partitioner import configured, custom_partitioner, is_custom
 from connectors.s3.objects import PART_BYTES_MIN
+from connectors.s3.staging import UPLOADS_MAX
 
 HIGH, MEDIUM, LOW = Importance.HIGH, Importance.MEDIUM, Importance.LOW
 
@@ -49,6 +50,7 @@ _ACLS: Final = (
     "private", "public-read", "public-read-write", "authenticated-read", "log-delivery-write",
     "bucket-owner-read", "bucket-owner-full-control", "aws-exec-read",
 )  # fmt: skip
+_ZSTD_LEVEL_MAX: Final = 22
 _NO_URL: Final = "The URL must begin with http:// or https://"
 
 
@@ -243,16 +245,22 @@ class S3SinkConfig(Config):
     )  # fmt: skip
     wan_mode: bool = setting("s3.wan.mode", default=False, group="S3", doc="Use S3's accelerated endpoint.")
     compression_type: str = setting(
-        "s3.compression.type", default="none", importance=LOW, group="S3", check=_one_of("none", "gzip"),
-        recommended=("none", "gzip"), doc="How JSON and bytes are compressed: none or gzip.",
+        "s3.compression.type", default="none", importance=LOW, group="S3",
+        check=_one_of("none", "gzip", "zstd"), recommended=("none", "gzip", "zstd"),
+        doc="How JSON and bytes are compressed: none, gzip, or (Millstream's own) zstd.",
     )  # fmt: skip
     compression_level: int = setting(
-        "s3.compression.level", default=-1, importance=LOW, group="S3", at_least=-1, at_most=9,
-        doc="The level of gzip, 0 to 9; -1 is a fast one.",
+        "s3.compression.level", default=-1, importance=LOW, group="S3", at_least=-1, at_most=_ZSTD_LEVEL_MAX,
+        doc="The level of gzip, 0 to 9, or of zstd, 1 to 22; -1 is a fast one.",
     )  # fmt: skip
     decimal_format: str = setting(
         "json.decimal.format", default="BASE64", group="S3", check=_one_of("base64", "numeric"),
         recommended=("BASE64", "NUMERIC"), doc="How JSON shows decimals of records that have a schema.",
+    )  # fmt: skip
+    upload_threads: int = setting(
+        "s3.upload.threads", default=UPLOADS_MAX, importance=LOW, group="S3", at_least=1, at_most=64,
+        doc="How many of the files that are completed together, and how many parts of large ones, are "
+            "uploaded at once. Millstream's own setting.",
     )  # fmt: skip
     part_retries: int = setting(
         "s3.part.retries", default=3, group="S3", at_least=0,
@@ -465,6 +473,11 @@ class S3SinkConfig(Config):
             why = "The endpoint must begin with http:// or https://"
             yield _invalid("store.url", self.store_url, why)
         yield from self._check_security()
+        levels = {"gzip": range(10), "zstd": range(1, _ZSTD_LEVEL_MAX + 1)}
+        kind = self.compression_type.lower()
+        if kind in levels and self.compression_level not in (-1, *levels[kind]):
+            why = f"{kind} has the levels {levels[kind][0]} to {levels[kind][-1]}, and -1 for a fast one"
+            yield _invalid("s3.compression.level", self.compression_level, why)
         if self.null_values.lower() == "write" and self.format != JSON_FORMAT:
             yield _invalid("behavior.on.null.values", self.null_values, "Only JsonFormat can write them")
         if self.partitioner == FIELD_PARTITIONER and not any(self.partition_fields):

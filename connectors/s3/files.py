@@ -8,7 +8,8 @@ import structlog
 
 from connect.api import ConnectError
 from connectors.s3.formats import FileWriter
-from connectors.s3.objects import GrowingObject, MemoryGauge
+from connectors.s3.objects import GrowingObject
+from connectors.s3.staging import Buffer, Staging
 from connectors.s3.store import Bucket
 from connectors.s3.views import Views
 
@@ -37,16 +38,19 @@ class Tagging:
 class FilePart:
     """A format's writer, and the object that it fills."""
 
-    def __init__(self, writer: FileWriter, target: GrowingObject, gauge: MemoryGauge) -> None:
+    def __init__(self, writer: FileWriter, target: GrowingObject, staging: Staging) -> None:
         self.target = target
         self._writer: FileWriter | None = writer
-        self._gauge = gauge
+        self._staging = staging
+        self._buffers: list[Buffer] = []
         self._waiting_bytes = 0
         self._rest: Iterator[bytes] = iter(())
+        writer.keep_in(self._new_buffer)
 
     @property
     def memory_bytes(self) -> int:
-        return self.target.memory_bytes + self._waiting_bytes
+        buffered = sum([buffer.memory_bytes for buffer in self._buffers])
+        return self.target.memory_bytes + buffered + self._waiting_bytes
 
     def write(self, items: Sequence[Any]) -> None:
         assert self._writer is not None, "written to after its end"
@@ -58,6 +62,8 @@ class FilePart:
         if self._writer is not None:
             self.target.append(self._writer.flush())
             self._weigh(self._writer.waiting_bytes)
+        for buffer in self._buffers:
+            buffer.spill()
         self.target.shrink()
 
     def complete(self, metadata: Mapping[str, str]) -> None:
@@ -74,11 +80,18 @@ class FilePart:
     def abandon(self) -> None:
         self._writer, self._rest = None, iter(())
         self._weigh(0)
+        for buffer in self._buffers:
+            buffer.close()
         self.target.abandon()
 
+    def _new_buffer(self) -> Buffer:
+        self._buffers.append(Buffer(self._staging))
+        return self._buffers[-1]
+
     def _weigh(self, waiting_bytes: int) -> None:
-        self._gauge.bytes += waiting_bytes - self._waiting_bytes
-        self._waiting_bytes = waiting_bytes
+        if waiting_bytes != self._waiting_bytes:
+            self._staging.gauge.add(waiting_bytes - self._waiting_bytes)
+            self._waiting_bytes = waiting_bytes
 
 
 class OpenFile:

@@ -10,18 +10,22 @@ from importlib.metadata import entry_points
 from typing import Any, Final
 
 from connect.api import ConnectError, Converter, DataError, JsonPayload, Schema, SinkRecord
-from connectors.s3.compression import Compressor, Gzip, NoCompression
+from connectors.s3.compression import Compressor, Gzip, NoCompression, Zstandard
 from connectors.s3.config import AVRO_FORMAT, JSON_FORMAT, PARQUET_FORMAT, S3SinkConfig
 from connectors.s3.fields import where
+from connectors.s3.staging import Buffer
 
 _JSON_CONVERTER: Final = "org.apache.kafka.connect.json.JsonConverter"
 
 
 class FileWriter(ABC):
-    """Makes the bytes of one file. `waiting_bytes` is the memory of what is not bytes yet, if more than a
-    block."""
+    """Makes the bytes of one file. `waiting_bytes` is the memory of what is not bytes yet; bytes wait where
+    `keep_in` says."""
 
     waiting_bytes = 0
+
+    def keep_in(self, make_buffer: Callable[[], Buffer]) -> None:  # noqa: B027 - many keep nothing
+        """Before the first items: where bytes are to wait."""
 
     @abstractmethod
     def write(self, items: Sequence[Any]) -> bytes:
@@ -94,18 +98,25 @@ class JsonLines(Format):
         return _JsonLinesWriter(self._compressor())
 
 
-class _JsonLinesWriter(FileWriter):
+class TextWriter(FileWriter):
+    """Bytes that are compressed."""
+
     def __init__(self, compressor: Compressor) -> None:
         self._compressor = compressor
 
+    def keep_in(self, make_buffer: Callable[[], Buffer]) -> None:
+        self._compressor.pending = make_buffer()
+
+    def finish(self) -> Iterable[bytes]:
+        return self._compressor.finish()
+
+
+class _JsonLinesWriter(TextWriter):
     def write(self, items: Sequence[bytes]) -> bytes:
         lines = b"\n".join([*items, b""])
         if lines.count(b"\n") != len(items):
             lines = b"\n".join([*(one_line(item) for item in items), b""])
         return self._compressor.add(lines)
-
-    def finish(self) -> Iterable[bytes]:
-        yield self._compressor.finish()
 
 
 class RawBytes(Format):
@@ -130,16 +141,13 @@ class RawBytes(Format):
         return _RawBytesWriter(self._compressor(), self._separator)
 
 
-class _RawBytesWriter(FileWriter):
+class _RawBytesWriter(TextWriter):
     def __init__(self, compressor: Compressor, separator: bytes) -> None:
-        self._compressor = compressor
+        super().__init__(compressor)
         self._separator = separator
 
     def write(self, items: Sequence[bytes]) -> bytes:
         return self._compressor.add(self._separator.join([*items, b""]))
-
-    def finish(self) -> Iterable[bytes]:
-        yield self._compressor.finish()
 
 
 def one_line(json: bytes) -> bytes:
@@ -160,7 +168,13 @@ def format_for(config: S3SinkConfig, name: str) -> Format:
     """The format of this (full) name."""
 
     def compressor() -> Compressor:
-        return Gzip(config.compression_level) if config.compression_type == "gzip" else NoCompression()
+        match config.compression_type.lower():
+            case "gzip":
+                return Gzip(config.compression_level)
+            case "zstd":
+                return Zstandard(config.compression_level)
+            case _:
+                return NoCompression()
 
     if name == JSON_FORMAT:
         return JsonLines(compressor, config.decimal_format.upper())

@@ -4,6 +4,8 @@ Each field has the type that all its values have: whole numbers and fractions to
 nothing in common (and a whole number beyond 64 bits) becomes text, as JSON. Every field may be null.
 """
 
+import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -12,6 +14,7 @@ import orjson
 
 from connect.api import Field, Schema, SchemaType
 
+_MANY_DIGITS: Final = re.compile(rb"\d{19}")
 _INT64: Final = range(-(1 << 63), 1 << 63)
 
 # Makes names of fields that a format allows, each another one.
@@ -21,25 +24,28 @@ BOOLEAN, LONG, DOUBLE, TEXT = SchemaType.BOOLEAN, SchemaType.INT64, SchemaType.F
 _PRIMITIVES: Final = (BOOLEAN, LONG, DOUBLE)
 
 
+def loads(line: bytes) -> Any:
+    """JSON, whole numbers of any size exactly."""
+    return json.loads(line) if _MANY_DIGITS.search(line) else orjson.loads(line)
+
+
 @dataclass(slots=True)
 class Kind:
-    """What is known of the values of one place. `type` None: they were all null."""
+    """What is known of the values of one place. `type` None: they were all null. `is_mixed`: some become text
+    that are none."""
 
     type: SchemaType | None = None
+    is_mixed: bool = False
     fields: dict[str, "Kind"] = field(default_factory=dict)
     items: "Kind | None" = None
     _names: Sequence[str] = ()
 
     def add(self, value: Any) -> None:
         """Take one more value into account."""
-        if value is None or self.type is TEXT:
+        if value is None or (self.type is TEXT and self.is_mixed):
             return
-        found = _type_of(value)
-        if self.type is None:
-            self.type = found
-        elif self.type is not found:
-            numbers = {self.type, found} == {LONG, DOUBLE}
-            self.type = DOUBLE if numbers else TEXT
+        self.add_type(_type_of(value))
+        self.is_mixed |= self.type is TEXT and not isinstance(value, str)
         if self.type is SchemaType.STRUCT:
             for name, item in value.items():
                 self.fields.setdefault(name, Kind()).add(item)
@@ -47,6 +53,22 @@ class Kind:
             self.items = self.items or Kind()
             for item in value:
                 self.items.add(item)
+
+    def add_type(self, found: SchemaType) -> None:
+        """Take the type of more values into account."""
+        if self.type is None:
+            self.type = found
+        elif self.type is not found:
+            numbers = {self.type, found} == {LONG, DOUBLE}
+            self.type = DOUBLE if numbers else TEXT
+            self.is_mixed |= not numbers
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every value is of its schema's type as it stands."""
+        if self.type is SchemaType.STRUCT:
+            return bool(self.fields) and all(kind.is_plain for kind in self.fields.values())
+        return not self.is_mixed and (self.items is None or self.items.is_plain)
 
     def schema(self, rename: Rename) -> Schema:
         """The schema that holds all of them."""
@@ -72,7 +94,14 @@ class Kind:
             return float(value)
         if self.type in _PRIMITIVES or isinstance(value, str):
             return value
+        return _text(value)
+
+
+def _text(value: Any) -> str:
+    try:
         return orjson.dumps(value).decode()
+    except TypeError:  # orjson's whole numbers end at 64 bits
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _type_of(value: Any) -> SchemaType:

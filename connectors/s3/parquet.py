@@ -16,6 +16,7 @@ from pyarrow import parquet
 
 from connect.api import DataError, Schema, SchemaType
 from connect.api.schemas import DATE, DECIMAL, TIME, TIMESTAMP
+from connectors.s3 import arrow_json
 from connectors.s3.avro_schema import (
     CONFLUENT,
     Dialect,
@@ -25,6 +26,7 @@ from connectors.s3.avro_schema import (
     map_schemas,
 )
 from connectors.s3.formats import FileWriter
+from connectors.s3.inferred import Kind
 from connectors.s3.schema_formats import SchemaFormat
 
 ROW_GROUP_BYTES: Final = 16 << 20  # of Arrow's memory
@@ -87,6 +89,16 @@ class Parquet(SchemaFormat[ParquetPlan]):
     def open_typed(self, plan: ParquetPlan) -> FileWriter:
         return ParquetFile(plan.schema, self._codec)
 
+    def learn(self, kind: Kind, lines: bytes) -> None:
+        if not arrow_json.learn(kind, lines):
+            super().learn(kind, lines)
+
+    def write_lines(self, file: FileWriter, plan: ParquetPlan, kind: Kind, lines: bytes) -> bytes:
+        rows = arrow_json.rows(lines, plan.schema) if kind.is_plain else None
+        if rows is None or not isinstance(file, ParquetFile):
+            return super().write_lines(file, plan, kind, lines)
+        return file.write_rows(rows)
+
 
 class ParquetFile(FileWriter):
     """Row groups of about `ROW_GROUP_BYTES`."""
@@ -109,6 +121,12 @@ class ParquetFile(FileWriter):
                 part = rows.take(pa.array([item.number for item in same]))
             self._rows.append(part)
             self.waiting_bytes += part.nbytes
+        return self.flush() if self.waiting_bytes >= ROW_GROUP_BYTES else b""
+
+    def write_rows(self, rows: pa.StructArray) -> bytes:
+        """As `write`, of a whole array."""
+        self._rows.append(rows)
+        self.waiting_bytes += rows.nbytes
         return self.flush() if self.waiting_bytes >= ROW_GROUP_BYTES else b""
 
     def flush(self) -> bytes:

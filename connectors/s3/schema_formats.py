@@ -1,28 +1,28 @@
 """Formats whose files have one schema each: records of different schemas go into files of their own, which
 are open side by side.
 
-Schemaless JSON gets a file too: its lines wait on disk until the file ends, then its schema is worked out
-from all of them (see `inferred`). So the file depends on its records alone.
+Schemaless JSON gets a file too: its lines wait until the file ends, when its schema is known from all of them
+(see `inferred`). So the file depends on its records alone.
 """
 
-import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import groupby, islice
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final, Generic, Protocol, TypeVar
-
-import orjson
 
 from connect.api import DataError, JsonPayload, Schema, SinkRecord
 from connectors.s3.fields import where
 from connectors.s3.formats import FileWriter, Format, one_line, schemaless_converter
-from connectors.s3.inferred import Kind
+from connectors.s3.inferred import Kind, loads
+from connectors.s3.staging import Buffer
 
 _SCHEMAS_MAX: Final = 1_024
-_IN_MEMORY_BYTES: Final = 256 << 10
-_ROWS_AT_ONCE: Final = 1_000
+_LEARN_BYTES: Final = 64 << 10
+_PIECE_BYTES: Final = 1 << 20
+_VALUE_SCHEMA: Final = attrgetter("value_schema")
 
 P = TypeVar("P")  # what a schema comes down to
 
@@ -60,7 +60,7 @@ class SchemaFormat(Format, Generic[P]):
 
     def items(self, records: Sequence[SinkRecord]) -> list[Any]:
         items: list[Any] = []
-        for schema, run in groupby(records, lambda record: record.value_schema):
+        for schema, run in groupby(records, _VALUE_SCHEMA):
             same = list(run)
             if schema is None:
                 items += [self._line(record) for record in same]
@@ -81,38 +81,70 @@ class SchemaFormat(Format, Generic[P]):
     def inferred(self, kind: Kind) -> P:
         return self.plan(replace(kind.schema(self.rename), optional=False, name=self._row_name))
 
+    def learn(self, kind: Kind, lines: bytes) -> None:
+        """Take lines of JSON into account."""
+        for line in lines.splitlines():
+            kind.add(loads(line))
+
+    def write_lines(self, file: FileWriter, plan: P, kind: Kind, lines: bytes) -> bytes:
+        """Write lines of JSON, which `kind` knows, into a file of the plan that was inferred."""
+        values = [kind.fit(loads(line)) for line in lines.splitlines()]
+        return file.write(self.typed_items(plan, values))
+
     def _line(self, record: SinkRecord) -> bytes:
         """Schemaless JSON."""
         raw = record.raw_value
         line = raw.json if type(raw) is JsonPayload else self._to_json(record.topic, None, raw) or b"null"
-        if not line.lstrip().startswith(b"{") or not line.strip(b"{} \t\r\n"):
+        is_object = line.startswith(b'{"') or (line.lstrip().startswith(b"{") and line.strip(b"{} \t\r\n"))
+        if not is_object:
             raise DataError(
                 f"{where(record)} has a value without schema that is no JSON object with fields, which "
                 f"{type(self).__name__} cannot hold"
             )
-        return one_line(line)
+        return one_line(line) if b"\n" in line or b"\r" in line else line
 
 
 class InferredFile(FileWriter):
-    """A file whose schema is known when it ends."""
+    """A file whose schema is known when it ends. `_fresh` are lines that were not looked at yet."""
 
     def __init__(self, format: SchemaFormat[Any]) -> None:
         self._format = format
         self._kind = Kind()
-        self._lines = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - lives as long as the file
+        self._fresh: list[bytes] = []
+        self._lines = Buffer()
+
+    def keep_in(self, make_buffer: Callable[[], Buffer]) -> None:
+        self._lines = make_buffer()
 
     def write(self, items: Sequence[bytes]) -> bytes:
-        for line in items:
-            self._kind.add(orjson.loads(line))
-        self._lines.write(b"\n".join([*items, b""]))
+        self._fresh += items
+        self.waiting_bytes += sum(map(len, items))
+        return self.flush() if self.waiting_bytes >= _LEARN_BYTES else b""
+
+    def flush(self) -> bytes:
+        if not self._fresh:
+            return b""
+        lines = b"\n".join([*self._fresh, b""])
+        self._fresh.clear()
+        self.waiting_bytes = 0
+        self._format.learn(self._kind, lines)
+        self._lines.append(lines)
         return b""
 
     def finish(self) -> Iterator[bytes]:
+        self.flush()
         plan = self._format.inferred(self._kind)
         file = self._format.open_typed(plan)
-        self._lines.seek(0)
-        while lines := list(islice(self._lines, _ROWS_AT_ONCE)):
-            values = [self._kind.fit(orjson.loads(line)) for line in lines]
-            yield file.write(self._format.typed_items(plan, values))
+        for lines in self._pieces():
+            yield self._format.write_lines(file, plan, self._kind, lines)
         yield from file.finish()
-        self._lines.close()
+
+    def _pieces(self) -> Iterator[bytes]:
+        """Whole lines."""
+        rest = b""
+        while self._lines.size:
+            data = rest + self._lines.take(_PIECE_BYTES)
+            end = data.rfind(b"\n") + 1
+            rest = data[end:]
+            if end:
+                yield data[:end]

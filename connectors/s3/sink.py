@@ -15,9 +15,9 @@ from connectors.s3.config import S3SinkConfig
 from connectors.s3.files import Tagging
 from connectors.s3.intake import Intake
 from connectors.s3.naming import Naming
-from connectors.s3.objects import MemoryGauge
 from connectors.s3.partitioners import partitioner_for
 from connectors.s3.rotation import RotationRules, Schedule
+from connectors.s3.staging import Staging
 from connectors.s3.store import Bucket
 from connectors.s3.timestamps import extractor_for
 from connectors.s3.views import views_for
@@ -25,12 +25,14 @@ from connectors.s3.writer import FilePlan, PartitionWriter
 
 log = structlog.get_logger(__name__)
 
-# What the open files of a task may have waiting in memory, beside one block each that is being filled.
-WAITING_BYTES_MAX: Final = 64 << 20
+# What the open files of a task may have waiting in memory; and how much of it is left when it was too much.
+WAITING_BYTES_MAX: Final = 48 << 20
+_LEFT: Final = 0.75
 
 
 class S3SinkTask(SinkTask[S3SinkConfig]):
     _writers: dict[TopicPartition, PartitionWriter]
+    _plan: FilePlan
 
     def __init__(self) -> None:
         self._writers = {}
@@ -77,6 +79,8 @@ class S3SinkTask(SinkTask[S3SinkConfig]):
 
     def stop(self) -> None:
         self.close(list(self._writers))
+        if hasattr(self, "_plan"):  # it may not have come so far
+            self._plan.staging.close()
 
     def _rewind_to_untaken(self, records: Sequence[SinkRecord]) -> None:
         untaken: dict[TopicPartition, int] = {}
@@ -97,14 +101,14 @@ class S3SinkTask(SinkTask[S3SinkConfig]):
 
     def _bound_memory(self) -> None:
         """Send or spill the largest files while all together have too much in memory."""
-        gauge = self._plan.gauge
+        gauge = self._plan.staging.gauge
         if gauge.bytes <= WAITING_BYTES_MAX:
             return
         files = [(writer, file) for writer in self._writers.values() for file in writer.files.values()]
         files.sort(key=lambda pair: pair[1].memory_bytes, reverse=True)
         for writer, file in files:
             writer.shrink(file)
-            if gauge.bytes <= WAITING_BYTES_MAX:
+            if gauge.bytes <= WAITING_BYTES_MAX * _LEFT:
                 return
 
 
@@ -120,7 +124,7 @@ def _plan(context: SinkTaskContext, config: S3SinkConfig) -> FilePlan:
     return FilePlan(
         bucket=Bucket(config.access),
         part_bytes=config.part_bytes,
-        gauge=MemoryGauge(),
+        staging=Staging(config.upload_threads),
         views=views,
         naming=Naming.of(config),
         intake=Intake(config, views, partitioner_for(config), extractor, context.report_errant),

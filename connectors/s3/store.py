@@ -1,6 +1,7 @@
 """The bucket: requests to S3, tried again where that helps, with errors that name bucket, key and cause."""
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -65,12 +66,14 @@ class Bucket:
         self.name = access.bucket
         self._access = access
         self._made: S3Client | None = None
+        self._making = threading.Lock()
 
     @property
     def _client(self) -> "S3Client":
-        if self._made is None:
-            self._made = make_client(self._access)
-        return self._made
+        with self._making:
+            if self._made is None:
+                self._made = make_client(self._access)
+            return self._made
 
     def put(self, key: str, data: bytes, metadata: Mapping[str, str], *, if_absent: bool) -> None:
         """Write an object at once; raises `ObjectExistsError`."""

@@ -18,18 +18,19 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import structlog
 
-from connect.api import DataError, RetriableError, Schema, SinkTaskContext, TopicPartition
+from connect.api import ConnectError, DataError, RetriableError, Schema, SinkTaskContext, TopicPartition
 from connect.api.records import SinkRecord
 from connectors.s3.compatibility import Compatibility
 from connectors.s3.files import FilePart, OpenFile, Tagging
 from connectors.s3.intake import Batch, Intake
 from connectors.s3.naming import Naming
-from connectors.s3.objects import GrowingObject, MemoryGauge
+from connectors.s3.objects import GrowingObject
 from connectors.s3.rotation import Rotation, RotationRules, Schedule
+from connectors.s3.staging import Staging
 from connectors.s3.store import Bucket, ObjectExistsError, UploadLostError
 from connectors.s3.timestamps import TimestampExtractor
 from connectors.s3.views import Views
@@ -48,7 +49,7 @@ class FilePlan:
 
     bucket: Bucket
     part_bytes: int
-    gauge: MemoryGauge
+    staging: Staging
     views: Views
     naming: Naming
     intake: Intake
@@ -211,8 +212,8 @@ class PartitionWriter:
             key = plan.naming.key(topic, encoded_partition, self._source, run.first_offset, view.extension)
             # The value's object says whether a file is there; the others go with it.
             if_absent = plan.only_new_objects and not view.suffix
-            target = GrowingObject(plan.bucket, key, plan.part_bytes, plan.gauge, if_absent=if_absent)
-            parts.append(FilePart(writer, target, plan.gauge))
+            target = GrowingObject(plan.bucket, key, plan.part_bytes, plan.staging, if_absent=if_absent)
+            parts.append(FilePart(writer, target, plan.staging))
         self.files[place] = file = OpenFile(
             parts, plan.views, run.first_offset, plan.bucket, plan.tagging, only_new=plan.only_new_objects
         )
@@ -222,12 +223,16 @@ class PartitionWriter:
         """Complete all files; after an error, `tick` goes on."""
         self._is_rotating = True
         metadata = {NEXT_OFFSET: str(self.next_offset)} if self._plan.only_new_objects else {}
-        for place, file in self.files.items():
-            try:
-                self._guarded(partial(file.complete, metadata))
-            except ObjectExistsError:
-                self._leave_out(place, file)
-                self._start_over()
+        files = list(self.files.items())
+        results = self._plan.staging.all([partial(file.complete, metadata) for _, file in files])
+        errors = [error for error in results if error is not None]
+        found = [n for n, error in enumerate(results) if isinstance(error, ObjectExistsError)]
+        for n in found:
+            self._leave_out(*files[n])
+        if found:
+            self._start_over()
+        if errors:
+            self._guard(next((e for e in errors if isinstance(e, UploadLostError)), errors[0]))
         self.files.clear()
         self._schemas.clear()
         self._rotation.reset()
@@ -238,11 +243,17 @@ class PartitionWriter:
     def _guarded(self, request: Callable[[], None]) -> None:
         try:
             request()
-        except UploadLostError as exc:
-            log.warning("writing the records again", error=str(exc), **self._source._asdict())
-            self._start_over()
+        except ConnectError as exc:
+            self._guard(exc)
 
-    def _start_over(self) -> None:
+    def _guard(self, error: Exception) -> NoReturn:
+        """Start over if what was sent is lost."""
+        if isinstance(error, UploadLostError):
+            log.warning("writing the records again", error=str(error), **self._source._asdict())
+            self._start_over()
+        raise error
+
+    def _start_over(self) -> NoReturn:
         """Have the records of all open files delivered again."""
         start = self.safe_offset
         assert start is not None, "there is an open file"

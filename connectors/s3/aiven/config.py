@@ -20,6 +20,7 @@ from connectors.s3.access import (
 )
 from connectors.s3.aiven.template import Template, check_template
 from connectors.s3.objects import PART_BYTES_MIN
+from connectors.s3.staging import UPLOADS_MAX
 
 LOW, LONG = Importance.LOW, Kind.LONG
 
@@ -243,6 +244,10 @@ class AivenS3SinkConfig(Config):
     retry_backoff_ms: int | None = setting(
         "kafka.retry.backoff.ms", kind=LONG, default=None, at_least=0, at_most=86_400_000, internal=True,
         doc="How long to wait before files are written again after S3 could not take them.",
+    )  # fmt: skip
+    upload_threads: int = setting(
+        "aws.s3.upload.threads", default=UPLOADS_MAX, internal=True, at_least=1, at_most=64,
+        doc="How many files, and how many parts of large ones, are uploaded at once. Millstream's own.",
     )  # fmt: skip
     avro_codec: str = setting(
         "avro.codec", default="null", internal=True,

@@ -8,6 +8,7 @@ object has the last record of its key alone.
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from connect.api import ConnectError, DataError, SinkRecord
@@ -16,10 +17,12 @@ from connectors.s3.aiven.template import Clock, Name, Template
 from connectors.s3.fields import where
 from connectors.s3.files import FilePart
 from connectors.s3.formats import Format
-from connectors.s3.objects import GrowingObject, MemoryGauge
+from connectors.s3.objects import GrowingObject
+from connectors.s3.staging import Staging
 from connectors.s3.store import Bucket
 
 KEY_BYTES_MAX: Final = 1_024  # of an object; S3's own limit
+_LEFT: Final = 0.75  # of the memory that files may have, where they had too much
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class FilePlan:
     """What all files of a task share. `report` is told of records that cannot be written."""
 
     bucket: Bucket
+    staging: Staging
     part_bytes: int
     format: Format
     template: Template
@@ -93,7 +97,6 @@ class FilesSinceFlush:
     """What does not say so does not speak to S3. After an error of what does, it may be called again."""
 
     def __init__(self, plan: FilePlan) -> None:
-        self.gauge = MemoryGauge()
         self._plan = plan
         self._has_key = plan.template.has("key")
         self._names_topic = plan.template.has("topic")
@@ -122,20 +125,26 @@ class FilesSinceFlush:
             file.part.target.send_full_parts()
 
     def shrink(self, bytes_max: int) -> None:
-        """Upload or spill the largest files until no more than this waits in memory."""
-        if self.gauge.bytes <= bytes_max:
+        """Where more than this waits in memory, upload or spill the largest files."""
+        gauge = self._plan.staging.gauge
+        if gauge.bytes <= bytes_max:
             return
         for file in sorted(self._files.values(), key=lambda file: file.part.memory_bytes, reverse=True):
             file.part.shrink()
-            if self.gauge.bytes <= bytes_max:
+            if gauge.bytes <= bytes_max * _LEFT:
                 return
 
     def complete(self) -> None:
         """Make all files visible in the bucket."""
         self._current.clear()
-        for name, file in list(self._files.items()):
-            file.part.complete({})
-            del self._files[name]
+        files = list(self._files.items())
+        results = self._plan.staging.all([partial(file.part.complete, {}) for _, file in files])
+        for (name, _), error in zip(files, results, strict=False):  # it may have stopped at an error
+            if error is None:
+                del self._files[name]
+        for error in results:
+            if error is not None:
+                raise error
         self._first_offsets.clear()
 
     def abandon(self) -> None:
@@ -205,9 +214,10 @@ class FilesSinceFlush:
                 f"two files would be s3://{plan.bucket.name}/{name}, and one of them would be lost: put "
                 "something between the variables of the template"
             )
-        target = GrowingObject(plan.bucket, name, plan.part_bytes, self.gauge, if_absent=False)
+        target = GrowingObject(plan.bucket, name, plan.part_bytes, plan.staging, if_absent=False)
         [variant] = plan.format.variants([first]) or [None]
-        self._files[name] = file = _File(name, FilePart(plan.format.open(first), target, self.gauge), variant)
+        part = FilePart(plan.format.open(first), target, plan.staging)
+        self._files[name] = file = _File(name, part, variant)
         return file
 
     def _refuse(self, records: Sequence[SinkRecord], name: str) -> None:

@@ -12,7 +12,7 @@ from connect.api.java_patterns import JavaPattern
 from connect.api.values import text_of
 from connectors.s3.compression import Compressor
 from connectors.s3.fields import where
-from connectors.s3.formats import FileWriter, Format, JsonTexts, one_line
+from connectors.s3.formats import FileWriter, Format, JsonTexts, TextWriter, one_line
 
 Column = Callable[[Sequence[SinkRecord]], Sequence[bytes]]
 
@@ -21,11 +21,11 @@ _JSON_ORDER: Final = ("headers", "offset", "value", "key", "timestamp")
 _SECOND: Final = JavaPattern.simple_date_format("yyyy-MM-dd'T'HH:mm:ss")
 
 
-class TextFile(FileWriter):
+class TextFile(TextWriter):
     """Items with something between them."""
 
     def __init__(self, compressor: Compressor, start: bytes, between: bytes, end: bytes) -> None:
-        self._compressor = compressor
+        super().__init__(compressor)
         self._next, self._between, self._end = start, between, end
 
     def write(self, items: Sequence[bytes]) -> bytes:
@@ -34,7 +34,8 @@ class TextFile(FileWriter):
         return self._compressor.add(text)
 
     def finish(self) -> Iterable[bytes]:
-        yield self._compressor.add(self._end) + self._compressor.finish()
+        yield self._compressor.add(self._end)
+        yield from super().finish()
 
 
 class CsvRows(Format):

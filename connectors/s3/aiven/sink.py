@@ -22,13 +22,14 @@ from connectors.s3.aiven.config import AivenS3SinkConfig
 from connectors.s3.aiven.files import FilePlan, FilesSinceFlush
 from connectors.s3.aiven.formats import format_for
 from connectors.s3.aiven.template import Clock
+from connectors.s3.staging import Staging
 from connectors.s3.store import Bucket, RefusedError, UploadLostError
 
 log = structlog.get_logger(__name__)
 
-# What the files have waiting in memory, beside one block each that is being filled; and how many there may
-# be. Where there are more, they are completed before offsets are due to be committed.
-WAITING_BYTES_MAX: Final = 64 << 20
+# What the files may have waiting in memory; and how many there may be. Where there are more, they are
+# completed before offsets are due to be committed.
+WAITING_BYTES_MAX: Final = 48 << 20
 FILES_MAX: Final = 512
 
 
@@ -40,9 +41,11 @@ class AivenS3SinkTask(SinkTask[AivenS3SinkConfig]):
         self._config = config
         self._format = format_for(config)
         template = config.template
+        self._staging = Staging(config.upload_threads)
         self._files = FilesSinceFlush(
             FilePlan(
                 bucket=Bucket(config.access),
+                staging=self._staging,
                 part_bytes=config.part_bytes,
                 format=self._format,
                 template=template,
@@ -108,6 +111,7 @@ class AivenS3SinkTask(SinkTask[AivenS3SinkConfig]):
     def stop(self) -> None:
         if hasattr(self, "_files"):  # it may not have come so far
             self._files.abandon()
+            self._staging.close()
 
     def _put(self, runs: Sequence[tuple[TopicPartition, list[SinkRecord]]]) -> None:
         if self._is_flushing:

@@ -16,8 +16,9 @@ from connect.api.values import text_of
 from connectors.s3.aiven.rows import JsonTextRows
 from connectors.s3.compression import Compressor
 from connectors.s3.fields import where
-from connectors.s3.formats import FileWriter, Format, JsonTexts
+from connectors.s3.formats import FileWriter, Format, JsonTexts, TextWriter
 from connectors.s3.schema_formats import SchemaFormat
+from connectors.s3.staging import Buffer
 
 _SCHEMAS_MAX: Final = 1_024
 # Types of headers are guessed at from each value: as few as can be, or they would split files.
@@ -133,12 +134,16 @@ class TableRows(Format):
         return Schema(SchemaType.STRUCT, name=self._name, fields=tuple(fields))
 
 
-class CompressedFile(FileWriter):
+class CompressedFile(TextWriter):
     """Another file, compressed as a whole."""
 
     def __init__(self, file: FileWriter, compressor: Compressor) -> None:
+        super().__init__(compressor)
         self._file = file
-        self._compressor = compressor
+
+    def keep_in(self, make_buffer: Callable[[], Buffer]) -> None:
+        super().keep_in(make_buffer)
+        self._file.keep_in(make_buffer)
 
     def write(self, items: Sequence[Any]) -> bytes:
         data = self._compressor.add(self._file.write(items))
@@ -146,12 +151,14 @@ class CompressedFile(FileWriter):
         return data
 
     def flush(self) -> bytes:
-        return self._compressor.add(self._file.flush())
+        data = self._compressor.add(self._file.flush())
+        self.waiting_bytes = self._file.waiting_bytes
+        return data
 
     def finish(self) -> Iterable[bytes]:
         for data in self._file.finish():
             yield self._compressor.add(data)
-        yield self._compressor.finish()
+        yield from super().finish()
 
 
 def _is(one: object, other: object) -> bool:

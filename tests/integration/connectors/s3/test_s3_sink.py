@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import cramjam
 import fastavro
 import pytest
 from pyarrow import parquet
@@ -57,6 +58,20 @@ def test_gzip(s3: Any, bucket: str) -> None:
     key = "topics/t/partition=0/t+0+0000000000.json.gz"
     data = s3.client().get_object(Bucket=bucket, Key=key)["Body"].read()
     assert gzip.decompress(data) == b'{"o":0}\n{"o":1}\n{"o":2}\n'
+
+
+def test_zstd_is_one_frame_whoever_compresses_it(s3: Any, bucket: str) -> None:
+    """Many readers look at the first frame only. Of many files, some are compressed as they grow."""
+    records = [json_record(n, {"f": n % 12, "x": "y" * 50_000}) for n in range(48)]
+    settings = {"partitioner.class": "FieldPartitioner", "partition.field.name": "f", "flush.size": "48"}
+    driver(s3, bucket, records, **settings, s3_compression_type="zstd").run()
+    found = objects(s3, bucket)
+    assert [key.rpartition("+")[2] for key in found] == [
+        f"{n:010}.json.zst" for n in sorted(range(12), key=str)
+    ]
+    for data in found.values():
+        assert len(bytes(cramjam.zstd.decompress(data)).splitlines()) == 4
+        assert data.count(b"\x28\xb5\x2f\xfd") == 1
 
 
 def test_bytes(s3: Any, bucket: str) -> None:
@@ -270,7 +285,7 @@ def test_memory_is_bounded_over_all_open_files(s3: Any, bucket: str, monkeypatch
     run = driver(s3, bucket, records, **settings)
     for _ in records[:-1]:
         run.deliver(1)
-        assert run.task._plan.gauge.bytes <= 7 << 20
+        assert run.task._plan.staging.gauge.bytes <= 7 << 20
     run.run()
     found = objects(s3, bucket)
     assert len(found) == 31

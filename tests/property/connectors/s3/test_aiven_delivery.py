@@ -61,7 +61,8 @@ def run(
     remaining = iter(faults)
     bucket = MemoryBucket(lambda: next(remaining, Fault.NONE))
     with patch.object(sink, "Bucket", lambda _: bucket):
-        given_settings = {**given_settings, "aws.s3.bucket.name": "memory", "aws.s3.part.size.bytes": "20"}
+        fixed = {"aws.s3.bucket.name": "memory", "aws.s3.part.size.bytes": "20", "aws.s3.upload.threads": "1"}
+        given_settings = {**given_settings, **fixed}
         driver = SinkDriver(given_settings, log, AivenS3SinkConnector)
         for _ in range(500):
             were_behind = driver.behind
@@ -78,7 +79,7 @@ def run(
                 continue
             if not were_behind and not driver.behind and driver.is_caught_up:
                 driver.task.stop()
-                assert driver.task._files.gauge.bytes == 0
+                assert driver.task._staging.gauge.bytes == 0
                 assert not bucket.uploads or Fault.KILLED_AFTER in faults or Fault.KILLED_BEFORE in faults
                 return bucket
     raise AssertionError("the task does not get on")

@@ -14,7 +14,7 @@ from connectors.s3.compression import Gzip
 
 def compressed(level: int, pieces: list[bytes]) -> bytes:
     compressor = Gzip(level)
-    return b"".join([*(compressor.add(piece) for piece in pieces), compressor.finish()])
+    return b"".join([*(compressor.add(piece) for piece in pieces), *compressor.finish()])
 
 
 @given(st.integers(-1, 9), st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=6))

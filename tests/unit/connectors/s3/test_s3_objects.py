@@ -5,7 +5,8 @@ from support.memory_bucket import MemoryBucket
 
 from connect.api import ConnectError
 from connectors.s3 import objects
-from connectors.s3.objects import Buffer, GrowingObject, MemoryGauge
+from connectors.s3.objects import GrowingObject
+from connectors.s3.staging import Buffer, Staging
 
 PART_BYTES = 10
 
@@ -15,8 +16,8 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "PART_BYTES_MIN", 5)
 
 
-def growing(bucket: MemoryBucket, gauge: MemoryGauge | None = None) -> GrowingObject:
-    return GrowingObject(bucket, "key", PART_BYTES, gauge or MemoryGauge(), if_absent=False)  # type: ignore[arg-type]
+def growing(bucket: MemoryBucket, staging: Staging | None = None) -> GrowingObject:
+    return GrowingObject(bucket, "key", PART_BYTES, staging or Staging(1), if_absent=False)  # type: ignore[arg-type]
 
 
 def test_up_to_a_part_there_is_no_multipart_upload() -> None:
@@ -42,8 +43,9 @@ def test_more_than_a_part_is_sent_at_once() -> None:
 
 
 def test_shrinking_sends_what_is_large_enough_and_keeps_the_rest_on_disk() -> None:
-    bucket, gauge = MemoryBucket(), MemoryGauge()
-    large, small = growing(bucket, gauge), growing(bucket, gauge)
+    bucket, staging = MemoryBucket(), Staging(1)
+    gauge = staging.gauge
+    large, small = growing(bucket, staging), growing(bucket, staging)
     large.append(b"12345")
     small.append(b"1234")
     assert gauge.bytes == 9
@@ -58,13 +60,13 @@ def test_shrinking_sends_what_is_large_enough_and_keeps_the_rest_on_disk() -> No
 
 
 def test_an_abandoned_object_leaves_nothing() -> None:
-    bucket, gauge = MemoryBucket(), MemoryGauge()
-    target = growing(bucket, gauge)
+    bucket, staging = MemoryBucket(), Staging(1)
+    target = growing(bucket, staging)
     target.append(b"x" * 25)
     target.send_full_parts()
     target.abandon()
     target.shrink()
-    assert (bucket.objects, bucket.uploads, gauge.bytes) == ({}, {}, 0)
+    assert (bucket.objects, bucket.uploads, staging.gauge.bytes) == ({}, {}, 0)
 
 
 def test_too_many_parts_are_told_before_s3_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +78,7 @@ def test_too_many_parts_are_told_before_s3_does(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    buffer = Buffer(MemoryGauge())
+    buffer = Buffer()
     buffer.append(b"x")
     with open("/dev/full", "wb", buffering=0) as full:
         monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)

@@ -58,7 +58,7 @@ def test_no_offset_within_an_object_that_was_found_is_committed(
 
 
 def test_starting_over_and_failing_in_the_same_put(bucket: ScriptedBucket) -> None:
-    settings = {"s3.bucket.name": "b", "flush.size": "4", "s3.part.size": "10"}
+    settings = {"s3.bucket.name": "b", "flush.size": "4", "s3.part.size": "10", "s3.upload.threads": "1"}
     driver = SinkDriver(settings, {ONE: records(0, 4), TWO: records(1, 5)})
     driver.deliver(2, ONE)  # its upload is open now
     bucket.script = [Fault.UPLOADS_LOST, Fault.NOT_DONE]
