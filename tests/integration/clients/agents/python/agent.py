@@ -4,10 +4,14 @@ The operations and their shapes are in the README.md one folder up.
 """
 
 import asyncio
+import faulthandler
 import inspect
 import json
 import sys
 from typing import Any, NoReturn
+
+# An answer that takes longer than this is a test's failure soon (ANSWER_SECONDS): say where it hangs.
+STUCK_SECONDS = 50
 
 
 def text(raw: bytes | None) -> str | None:
@@ -48,12 +52,15 @@ class Agent:
         raise NotImplementedError
 
     async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        faulthandler.dump_traceback_later(STUCK_SECONDS)
         try:
             result = getattr(self, request.pop("op"))(**request)
             if inspect.isawaitable(result):
                 result = await result
         except Exception as error:  # noqa: BLE001  whatever a client raises is an answer
             return {"error": {"code": self.error_code(error), "message": f"{type(error).__name__}: {error}"}}
+        finally:
+            faulthandler.cancel_dump_traceback_later()
         return {"ok": result}
 
 

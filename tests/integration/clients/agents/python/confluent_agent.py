@@ -206,7 +206,12 @@ class ConfluentAgent(Agent):
         return int(found.offset)
 
     def close_consumer(self, handle: str) -> None:
-        self.consumers.pop(handle).close()
+        consumer = self.consumers.pop(handle)
+        # librdkafka 2.16: a revocation that waits to be served since max.poll.interval.ms was exceeded may be
+        # served by close() after the group's queue has closed, and then hangs in assign() for ever.
+        while consumer.poll(0) is not None:
+            pass
+        consumer.close()
 
     # --- administration
 
