@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 _KEPT_TOO_LITTLE: Final = "max_slot_wal_keep_size allows the server to keep no more WAL"
 _WHY_LOST: Final = {
     "": _KEPT_TOO_LITTLE, "false": _KEPT_TOO_LITTLE, "wal_removed": _KEPT_TOO_LITTLE,
+    # PostgreSQL 16 does not tell one from the other.
+    "true": f"{_KEPT_TOO_LITTLE}, or, on a standby, rows of the catalog that it needs were removed",
     "rows_removed": "rows of the catalog that it needs were removed",
     "wal_level_insufficient": "wal_level of the primary was not logical for a while",
     "idle_timeout": "nobody read from it for longer than idle_replication_slot_timeout",

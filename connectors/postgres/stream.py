@@ -106,6 +106,7 @@ class Stream:
         self._begin: pgoutput.Begin | None = None
         self._floor = Lsn(0)
         self._last_commit_us = 0
+        self._last_xid: int | None = None
         self._origin: tuple[str, int] | None = None
         self._source: TransactionSource | None = None
         self._skip_until = 0
@@ -308,6 +309,7 @@ class Stream:
             self._maker.transaction = None
         self._commit_lsn = self._received = Lsn(end)
         self._last_commit_us = commit.commit_us
+        self._last_xid = begin and begin.xid
         self.commits += 1
         self._skip_until = 0
         self._begin = self._source = self._origin = None
@@ -445,8 +447,9 @@ class Stream:
         if self._begin is not None or self._held or not self._received:
             return None
         lsn, ts_us = self._received, self._last_commit_us or time.time_ns() // 1000
-        return {"lsn_proc": lsn, "messageType": "COMMIT", "lsn_commit": lsn, "lsn": lsn, "ts_usec": ts_us,
-                **self._fields()}  # fmt: skip
+        transaction = {} if self._last_xid is None else {"txId": self._last_xid}
+        return {"lsn_proc": lsn, "messageType": "COMMIT", "lsn_commit": lsn, "lsn": lsn, **transaction,
+                "ts_usec": ts_us, **self._fields()}  # fmt: skip
 
     @property
     def is_between(self) -> bool:

@@ -117,7 +117,9 @@ DIFFERENT: dict[str, dict[str, str]] = {
     "types_text_hstore_map": {r"\.c_name: ": _NAME},
 }  # fmt: skip
 
-SCENARIOS = sorted(path.parent.name for path in RECORDINGS.glob("*/scenario.sql"))
+# In test_recorded_by_the_clock.py.
+BY_THE_CLOCK = {"heartbeat", "incremental_readonly", "snapshot_offsets_mid"}
+SCENARIOS = sorted({path.parent.name for path in RECORDINGS.glob("*/scenario.sql")} - BY_THE_CLOCK)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -255,12 +255,14 @@ def test_a_table_that_cannot_be_published_does_not_stop_the_others(
 
 def test_a_filtered_publication_that_is_right_is_left_alone(capture: Capture) -> None:
     """Its row filters and column lists stay, and nobody needs to own the tables."""
-    capture.sql(f'CREATE PUBLICATION "{capture.name}" FOR TABLE t (id) WHERE (id > 1)')
+    only = "t (id) WHERE (id > 1)" if version(capture) >= 150000 else "t"
+    capture.sql(f"""CREATE PUBLICATION "{capture.name}" FOR TABLE {only} WITH (publish = 'insert')""")
     capture.change({"publication.autocreate.mode": "filtered", "table.include.list": "public.t"})
     capture.start().drain()
-    capture.sql("INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+    capture.sql("INSERT INTO t VALUES (1, 'a'), (2, 'b'); DELETE FROM t WHERE id = 2")
     capture.drain()
-    assert [record.value["after"] for record in capture.records] == [{"id": 2}]
+    every = [{"id": 1, "v": "a"}, {"id": 2, "v": "b"}]
+    assert [record.value["after"] for record in capture.records] == ([{"id": 2}] if only != "t" else every)
 
 
 def test_a_dropped_publication_stops_the_stream(capture: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,9 @@ def test_streamed_and_whole_transactions_are_the_same(server: PostgresServer, me
             streamed.change({**properties, "provide.transaction.metadata": "true"})
             whole.start().drain()
             streamed.start().drain()
+            whole.sql("INSERT INTO v VALUES (-1)")  # so that both know the same last commit
+            whole.drain()
+            streamed.drain()
             whole.sql(WORK)
             wanted = [shown(record) for record in whole.drain()]
             found = [shown(record) for record in streamed.drain()]
