@@ -23,6 +23,7 @@ from connect.api.connectors import (
 from connect.api.errors import ConfigError, ConnectError, DataError, RetriableError, SchemaBuilderError
 from connect.api.metrics import TaskMetrics
 from connect.api.plugins import ConfigProvider, Converter, HeaderConverter, Plugin, Predicate, Transform
+from connect.api.record_batches import JsonRecords, RecordBatch
 from connect.api.records import (
     ConnectRecord,
     Header,
@@ -52,9 +53,11 @@ __all__ = [
     "HeaderConverter",
     "Importance",
     "JsonPayload",
+    "JsonRecords",
     "Kind",
     "Plugin",
     "Predicate",
+    "RecordBatch",
     "RetriableError",
     "Schema",
     "SchemaAndValue",

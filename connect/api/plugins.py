@@ -37,6 +37,11 @@ class Converter(Plugin, ABC):
         """The bytes of a value or `JsonPayload`, None for a tombstone; raises `DataError` for what the format
         cannot hold. `schema` is None for a schemaless value."""
 
+    def json_frame(self, topic: str, schema: Schema) -> tuple[bytes, bytes] | None:
+        """What stands before and behind the JSON of a `JsonPayload` in the bytes of a value of `schema`;
+        None, the default, where each value has to be looked at."""
+        return None
+
     @abstractmethod
     def to_connect(self, topic: str, data: bytes | None) -> SchemaAndValue[Any]:
         """The value, or its `JsonPayload`, that the bytes stand for; raises `DataError` for other bytes.

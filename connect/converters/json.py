@@ -131,6 +131,12 @@ class JsonConverter(Converter, HeaderConverter):
             payload = dump(plan.write(raw))
         return b"".join((plan.head, payload, b"}")) if plan.head else payload
 
+    def json_frame(self, topic: str, schema: Schema) -> tuple[bytes, bytes] | None:
+        plan = self._write_plan(schema)
+        if not plan.takes_payload:
+            return None
+        return (plan.head, b"}") if plan.head else (b"", b"")
+
     def to_connect(self, topic: str, data: bytes | None) -> SchemaAndValue[Any]:
         """The value of a message; JSON that is the value as it stands is kept beside it."""
         if data is None:

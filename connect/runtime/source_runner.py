@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Final
 
 from confluent_kafka import KafkaException
@@ -12,6 +13,8 @@ from connect.api import (
     Converter,
     Header,
     HeaderConverter,
+    JsonRecords,
+    RecordBatch,
     RetriableError,
     SourceRecord,
     SourceTask,
@@ -32,6 +35,8 @@ from connect.transforms.chain import TransformChain
 _LOG = logging.getLogger(__name__)
 _HEADER_CACHE_MAX: Final = 1_024
 _POLL_RETRY_S: Final = (0.1, 10.0)
+Frame = tuple[bytes, bytes]
+_NO_FRAME: Final = (b"", b"")
 
 
 class SourceContext:
@@ -170,17 +175,68 @@ class SourceRunner:
                 return records
 
     def _send(self, records: Sequence[SourceRecord]) -> None:
-        produce, transforms, note = self._producer.produce, self._transforms, self._delivery.note
+        parts = records.parts if isinstance(records, RecordBatch) else (records,)
+        latest: dict[int, int] = {}  # id of a source partition's dict → its last record here
+        sent = before = 0
+        for part in parts:
+            if isinstance(part, JsonRecords) and (frames := self._frames(part)) is not None:
+                self._send_json(part, *frames)
+                latest[id(part.source_partition)] = before + len(part) - 1
+                sent += len(part)
+            else:
+                sent += self._send_singly(part, before, latest)
+            before += len(part)
+        self.meter.records_out += sent
+        # In order: one source partition may come as several equal dicts.
+        for number in sorted(latest.values()):
+            self._delivery.note(records[number].source_partition, records[number].source_offset)
+
+    def _frames(self, records: JsonRecords) -> tuple[Frame, Frame, Headers | None] | None:
+        """What makes messages of them: the frames of keys and of values, and the headers. None where they
+        must be looked at one by one."""
+        if self._transforms is not None:
+            return None
+        topic, key_schema = records.topic, records.key_schema
+        try:
+            key: Frame | None = _NO_FRAME
+            if key_schema is not None:
+                key = self._key_converter.json_frame(topic, key_schema)
+            elif self._key_converter.from_connect(topic, None, None) is not None:
+                return None
+            value = self._value_converter.json_frame(topic, records.value_schema)
+            if key is None or value is None:
+                return None
+            return key, value, self._headers(topic, records.headers) if records.headers else None
+        except Exception:  # noqa: BLE001 - whatever a plugin raises is handled, record by record
+            return None
+
+    def _send_json(
+        self, records: JsonRecords, key_frame: Frame, value_frame: Frame, headers: Headers | None
+    ) -> None:
+        produce, topic = self._producer.produce, records.topic
+        self._use_topic(topic)
+        keys: Iterable[bytes | None] = repeat(None)
+        if records.keys is not None:
+            keys = _framed(records.keys, key_frame)
+        values = _framed(records.values, value_frame)
+        for number, (value, key) in enumerate(zip(values, keys, strict=False)):
+            try:
+                produce(topic, value, key, -1, None, None, 0, headers)
+            except (BufferError, KafkaException):
+                self._produce_carefully(records[number], topic, value, key, -1, None, headers)
+
+    def _send_singly(self, records: Sequence[SourceRecord], before: int, latest: dict[int, int]) -> int:
+        """How many were handed to the producer. `latest` is told of the last record of each source partition;
+        `before` records are not among these."""
+        produce, transforms = self._producer.produce, self._transforms
         key_bytes, value_bytes = self._key_converter.from_connect, self._value_converter.from_connect
         last_topic = None
-        left_out = 0
-        latest: dict[int, int] = {}  # id of a source partition's dict → its last record here
-        for number, original in enumerate(records):
+        sent = 0
+        for number, original in enumerate(records, before):
             latest[id(original.source_partition)] = number
             try:
                 record = original if transforms is None else transforms.apply(original)
                 if record is None:
-                    left_out += 1
                     continue
                 topic = record.topic
                 key = key_bytes(topic, record.key_schema, record.raw_key)
@@ -192,10 +248,10 @@ class SourceRunner:
                 except Tolerated:
                     converted = None
                 if converted is None:
-                    left_out += 1
                     continue
                 record, key, value, headers = converted
                 topic = record.topic
+            sent += 1
             if topic != last_topic:
                 self._use_topic(topic)
                 last_topic = topic
@@ -204,10 +260,7 @@ class SourceRunner:
                 produce(topic, value, key, partition, None, None, record.timestamp_ms or 0, headers)
             except (BufferError, KafkaException):
                 self._produce_carefully(original, topic, value, key, partition, record.timestamp_ms, headers)
-        self.meter.records_out += len(records) - left_out
-        # In order: one source partition may come as several equal dicts.
-        for number in sorted(latest.values()):
-            note(records[number].source_partition, records[number].source_offset)
+        return sent
 
     def _report_errant(self, record: SourceRecord, error: Exception) -> None:
         name = Plugins.discover().name_of(self._task)
@@ -293,3 +346,9 @@ class SourceRunner:
             self._known_topics.add(topic)
         if topic not in self._channel.topics:
             self._channel.use_topic(topic)
+
+
+def _framed(texts: Sequence[bytes], frame: Frame) -> Iterable[bytes]:
+    """One at a time: with its schema a value is many times as long as without."""
+    head, end = frame
+    return texts if frame == _NO_FRAME else (b"".join((head, text, end)) for text in texts)

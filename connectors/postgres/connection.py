@@ -73,6 +73,10 @@ class MessageReader(Protocol):
         """The next message, or None when none has come yet; raises `EOFError` at the end of the stream."""
         ...
 
+    def take(self, count_max: int, bytes_max: int) -> list[bytes]:
+        """As many as have come, up to a number, or until they have so many bytes; raises as `receive`."""
+        ...
+
     def wait(self, seconds: float) -> bool:
         """Sleep until something has come or the time is over; True when something has."""
         ...
@@ -106,6 +110,21 @@ class CopyReader:
             self._ended = True
         self._finish()
         return None
+
+    def take(self, count_max: int, bytes_max: int) -> list[bytes]:
+        """Messages that have come, up to a number, or until they have so many bytes; raises as `receive`."""
+        first = self.receive()
+        if first is None:
+            return []
+        get, taken, left = self._get, [first], bytes_max - len(first)
+        while left > 0 and len(taken) < count_max:
+            size, data = get(1)
+            if size <= 0:
+                self._ended = size < 0
+                break
+            taken.append(bytes(data))
+            left -= size
+        return taken
 
     def _finish(self) -> None:
         """Raises what the COPY ended with, once the server has said it."""

@@ -8,6 +8,7 @@ from connect.api import schemas as connect
 from connect.api.schemas import struct
 from connect.version import __version__
 from connectors.postgres.config import PostgresSourceConfig
+from connectors.postgres.joiner import as_template
 
 _SNAPSHOT_MARKERS: Final = (
     "true,first,first_in_data_collection,last_in_data_collection,last,false,incremental"
@@ -98,6 +99,13 @@ class TransactionSource:
 
     def __init__(self, head: str, times: str, transaction: str, end: str) -> None:
         self._head, self._times, self._transaction, self._end = head, times, transaction, end
+
+    def template(self, source_table: str) -> str:
+        """The block of any change of the transaction: for `%`, with its position twice."""
+        head, times, source_table, transaction, end = map(
+            as_template, (self._head, self._times, source_table, self._transaction, self._end)
+        )
+        return f"{head}%s{times}{source_table}{transaction}%s{end}"
 
     def block(self, source_table: str, lsn: int) -> str:
         """The JSON of the block; `source_table` is `TablePlan.source_table`."""

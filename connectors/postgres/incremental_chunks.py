@@ -9,13 +9,13 @@ import psycopg
 from psycopg import errors
 
 from connectors.postgres.catalog import Catalog, Table
+from connectors.postgres.columns import copied, row_of, unescape
 from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.connection import quote_name, start_copy
 from connectors.postgres.filters import Filters
 from connectors.postgres.incremental_context import Collection, Key
 from connectors.postgres.plan import TablePlan
 from connectors.postgres.snapshot_chunks import KeyRange, captured_columns
-from connectors.postgres.snapshot_records import copy_rows, unescape
 from connectors.postgres.type_map import TypeMap
 
 _WAIT_S: Final = 0.2
@@ -189,7 +189,9 @@ class ChunkReader:
             query.chunk(names, last_key, maximum_key, self._config.incremental_chunk_size)
         )
         end = _fields(lines[-1])[len(captured) :] if lines else None
-        rows = copy_rows(plan, [line.rsplit(b"\t", len(by))[0] + b"\n" for line in lines])
+        shown = b"".join([line.rsplit(b"\t", len(by))[0] + b"\n" for line in lines])
+        made = copied(plan, shown, len(lines))
+        rows = [row_of(made, place) for place in range(len(lines))]
         identify = row_identity(plan, identity)
         assert identify is not None
         window = Window(plan, {}, identity, types, end, maximum_key, seen, lsn, len(rows))

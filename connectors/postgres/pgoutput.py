@@ -20,7 +20,7 @@ INSERT, UPDATE, DELETE, TRUNCATE, MESSAGE = b"I"[0], b"U"[0], b"D"[0], b"T"[0], 
 TYPE, STREAM_START, STREAM_STOP = b"Y"[0], b"S"[0], b"E"[0]
 STREAM_COMMIT, STREAM_ABORT = b"c"[0], b"A"[0]
 _NEW, _KEY, _OLD = b"N"[0], b"K"[0], b"O"[0]
-_NULL, _UNCHANGED, _TEXT = b"n"[0], b"u"[0], b"t"[0]
+_NULL, _UNSENT, _TEXT = b"n"[0], b"u"[0], b"t"[0]
 
 _BEGIN: Final = struct.Struct(">cQqI")
 _COMMIT: Final = struct.Struct(">cBQQq")
@@ -37,6 +37,10 @@ _MESSAGE_HEAD: Final = struct.Struct(">xBQ")
 
 Encode = Callable[[str], str]
 NULL: Final = "null"
+ABSENT: Final = "\0null"
+UNCHANGED: Final = "\0unchanged"
+"""What stands for NULL, and for a value that was not sent, among texts: none of PostgreSQL's has such a
+character."""
 
 
 class MalformedMessage(ConnectError):
@@ -261,7 +265,7 @@ def _read_tuple(
             pos += 1
             if kind == _NULL:
                 append(NULL)
-            elif kind == _UNCHANGED:
+            elif kind == _UNSENT:
                 append(unavailable[len(fragments)])
             else:
                 raise ValueError(f"unknown kind of value {kind:#x}")

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from json.encoder import encode_basestring as quote
-from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from connect.api import ConnectError, JsonPayload, Schema
@@ -17,9 +16,11 @@ from connect.api import schemas as connect
 from connect.api.schemas import struct
 from connectors.postgres.catalog import Column, PgType, Table
 from connectors.postgres.config import PostgresSourceConfig
-from connectors.postgres.envelope import envelope_schema
+from connectors.postgres.envelope import envelope_schema, event
 from connectors.postgres.filters import Filters
-from connectors.postgres.masks import Change, Mask, Masks
+from connectors.postgres.joiner import Column as JsonColumn
+from connectors.postgres.joiner import Joiner, as_template, fill
+from connectors.postgres.masks import Mask, Masks
 from connectors.postgres.naming import Names
 from connectors.postgres.source_types import source_type
 from connectors.postgres.type_map import ColumnType, Encode, TypeMap, field_schema
@@ -30,8 +31,6 @@ _CALL: Final = re.compile(r"\(?[A-Za-z0-9_.\"]+\(.*", re.DOTALL)
 _NULL: Final = "null"
 UNAVAILABLE: Final = "unavailable"
 """The fragment of a value that was not sent, where something else than the placeholder is wanted. No JSON."""
-
-Join = Callable[[Sequence[str]], str]
 
 
 class Incoming(NamedTuple):
@@ -133,7 +132,7 @@ class TablePlan:
         kept = [(i, c) for i, c in enumerate(self._columns) if c.kept and i not in omitted]
         fields = [(i, c.field, c.mask.constant if c.mask else None) for i, c in kept]
         changes = [(i, self.placeholders[i], c.mask.change) for i, c in kept if c.mask and c.mask.change]
-        self.row = _masking(_joiner(fields), changes) if changes else _joiner(fields)
+        self.row = Joiner(fields, changes)
         value = struct(
             [(c.field, c.shown) for _, c in kept],
             name=self._schema_name(f"{self.topic}.Value"),
@@ -156,8 +155,9 @@ class TablePlan:
         known = all(name in places for name in wanted)
         key = [(places[name], columns[places[name]]) for name in wanted] if known else []
         extra = names.key_field(self.table.schema, self.table.name)
-        self.key: Join | None = None
+        self.key: Joiner | None = None
         self.key_schema: Schema | None = None
+        self.decode_key: Callable[[bytes], Any] | None = None
         self.key_known = all(column.name in identity for _, column in key)
         if key or extra is not None:
             joined: list[tuple[int, str, str | None]] = [(place, column.field, None) for place, column in key]
@@ -165,9 +165,9 @@ class TablePlan:
             if extra is not None:
                 joined.append((0, extra.name, quote(extra.value)))
                 fields.append((extra.name, connect.STRING))
-            self.key = _joiner(joined)
+            self.key = Joiner(joined)
             self.key_schema = struct(fields, name=self._schema_name(f"{self.topic}.Key"))
-            self._decode_key = decoder(self.key_schema)
+            self.decode_key = decoder(self.key_schema)
 
     def without(self, omitted: frozenset[int]) -> "TablePlan":
         """The plan of rows that lack these of the incoming columns."""
@@ -177,8 +177,25 @@ class TablePlan:
             variant._set_value(omitted)
         return variant
 
+    def values(
+        self,
+        columns: Sequence[JsonColumn],
+        count: int,
+        op: str,
+        source: str,
+        tail: str,
+        positions: Sequence[JsonColumn] = (),
+    ) -> list[bytes] | None:
+        """The JSON of the events `op` of `count` rows that are there now, given by column. `source` is the
+        template of their source blocks, for `positions`. None where JsonConverter would write another value
+        for one of them."""
+        if any(_NULL in columns[index] for index in self._defaulted):
+            return None
+        template = event(op, _NULL, self.row.template, source, _NULL, as_template(tail))
+        return fill(template, self.row.rows(columns, count, positions))
+
     def key_payload(self, key: str) -> JsonPayload:
-        return JsonPayload(key.encode(), self._decode_key)
+        return JsonPayload(key.encode(), self.decode_key)
 
     def value_payload(self, text: str, before: Sequence[str] | None, after: Sequence[str] | None) -> Any:
         """The value of an event: its JSON, or the decoded struct where JsonConverter would write another."""
@@ -202,34 +219,3 @@ def _check_fields(columns: Sequence[_Column], table: Table) -> None:
                 f"field.name.adjustment.mode makes {column.field} of both {other} and {column.name} of "
                 f"{table.full_name}: exclude one of them, or set avro_unicode"
             )
-
-
-def _joiner(fields: Sequence[tuple[int, str, str | None]]) -> Join:
-    """The function from a row's fragments to a JSON object. Each field has the place of its fragment, its
-    name, and its JSON where it is always the same."""
-    template = "{" + ",".join(
-        quote(name).replace("%", "%%") + ":" + ("%s" if constant is None else constant.replace("%", "%%"))
-        for _, name, constant in fields
-    ) + "}"  # fmt: skip
-    places = [place for place, _, constant in fields if constant is None]
-    if not places:
-        whole = template % ()
-        return lambda fragments: whole
-    if len(places) == 1:
-        only = places[0]
-        return lambda fragments: template % fragments[only]
-    pick = itemgetter(*places)
-    return lambda fragments: template % pick(fragments)
-
-
-def _masking(join: Join, changes: Sequence[tuple[int, str, Change]]) -> Join:
-    """The same with masks; null and the placeholder of a value that was not sent stay what they are."""
-
-    def joined(fragments: Sequence[str]) -> str:
-        shown = list(fragments)
-        for place, placeholder, change in changes:
-            if (fragment := shown[place]) not in (_NULL, placeholder):
-                shown[place] = change(fragment)
-        return join(shown)
-
-    return joined

@@ -1,13 +1,14 @@
 """Makes the records of changes: keys, values, headers, tombstones."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from connect.api import Header, JsonPayload, SourceRecord
+from connect.api import Header, JsonPayload, JsonRecords, SourceRecord
 from connect.api import schemas as connect
 from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.envelope import event
+from connectors.postgres.joiner import Column
 from connectors.postgres.plan import TablePlan
 from connectors.postgres.transactions import Transaction
 
@@ -62,6 +63,29 @@ class RecordMaker:
             self.source_partition, offset, plan.topic, value, value_schema=plan.value_schema,
             key=plan.key_payload(plan.key(row)) if plan.key is not None else None,
             key_schema=plan.key_schema, headers=self._headers,
+        )  # fmt: skip
+
+    def many(
+        self,
+        op: str,
+        plan: TablePlan,
+        columns: Sequence[Column],
+        count: int,
+        source: str,
+        tail: str,
+        offset_of: Callable[[int], Mapping[str, Any]],
+        positions: Sequence[Column] = (),
+    ) -> JsonRecords | None:
+        """Rows that are there now, in no transaction that is told of: as `present` makes them one by one, but
+        given by column. `source` is the template of their source blocks, for `positions`. None where they
+        cannot be made like that, see `TablePlan.values`."""
+        values = plan.values(columns, count, op, source, tail, positions)
+        if values is None:
+            return None
+        return JsonRecords(
+            self.source_partition, offset_of, plan.topic, values, plan.value_schema, plan.decode_value,
+            keys=plan.key.many(columns, count) if plan.key is not None else None,
+            key_schema=plan.key_schema, decode_key=plan.decode_key, headers=self._headers,
         )  # fmt: skip
 
     def update(

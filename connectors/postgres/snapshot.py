@@ -63,7 +63,7 @@ class Snapshot:
         self.completed_offset: Mapping[str, Any] = {}
         """The offset behind the snapshot, once `read` has ended."""
 
-    def read(self, point: SnapshotPoint, scope: Scope) -> Iterator[list[SourceRecord]]:
+    def read(self, point: SnapshotPoint, scope: Scope) -> Iterator[Sequence[SourceRecord]]:
         """Batches of records, some of them empty while the server is slow."""
         with ExitStack() as stack:
             # Closed without a word to the server: it may be in the middle of a COPY.

@@ -7,7 +7,7 @@ A thread mostly waits for its server process: what it saves is the server's time
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any, Final, NamedTuple, Self
 
@@ -22,17 +22,20 @@ QUEUE_BYTES_MAX: Final = 8 << 20
 _WAIT_S: Final = 0.5
 _CANCEL_AGAIN_S: Final = 0.2
 _PATIENCE_S: Final = 0.02
-_LINE_BYTES: Final = 41  # a bytes object and its place in a list, beside its text
+# So much is made into records at once: it should stay in the processor's cache.
+_BLOCK_LINES: Final = 1_000
+_BLOCK_BYTES: Final = 256 << 10
 _PIECE_BYTES_MAX: Final = 1 << 20
 
 Connect = Callable[[], psycopg.Connection[Any]]
 
 
 class Piece(NamedTuple):
-    """Some rows of a chunk, as lines of COPY; `is_end` for its last ones, which may be none."""
+    """Some rows of a chunk: blocks of lines of COPY, each with its number of lines. `is_end` for the last
+    ones, which may be none."""
 
     chunk: Chunk
-    lines: list[bytes]
+    blocks: list[tuple[bytes, int]]
     is_end: bool
 
 
@@ -42,27 +45,55 @@ def read_chunk(
     """The chunk's rows with what they take in memory; None when nothing has come for half a second. Fewer
     than `lines_max` are given when no more come within `patience_s`."""
     reader = start_copy(connection, chunk.copy)
-    lines: list[bytes] = []
-    size = 0
+    blocks = _Blocks()
     while True:
         try:
-            line = reader.receive()
+            came = blocks.add(reader.take(min(_BLOCK_LINES, lines_max - blocks.lines), _BLOCK_BYTES))
         except EOFError:
-            yield Piece(chunk, lines, True), size
+            yield Piece(chunk, blocks.taken(), True), blocks.size
             return
-        if line is not None:
-            lines.append(line)
-            size += len(line) + _LINE_BYTES
-            if len(lines) < lines_max and size < bytes_max:
+        if came:
+            if blocks.lines < lines_max and blocks.size < bytes_max:
                 continue
-        elif not lines:
+        elif not blocks.lines:
             if not reader.wait(_WAIT_S):
                 yield None, 0
             continue
         elif patience_s and reader.wait(patience_s):
             continue
-        yield Piece(chunk, lines, False), size
-        lines, size = [], 0
+        yield Piece(chunk, blocks.taken(), False), blocks.size
+        blocks = _Blocks()
+
+
+class _Blocks:
+    """Lines of COPY put together."""
+
+    def __init__(self) -> None:
+        self.lines = self.size = 0
+        self._blocks: list[tuple[bytes, int]] = []
+        self._open: list[bytes] = []
+        self._open_bytes = 0
+
+    def add(self, lines: Sequence[bytes]) -> bool:
+        """Whether there are any."""
+        self._open += lines
+        size = sum(map(len, lines))
+        self._open_bytes += size
+        self.size += size
+        self.lines += len(lines)
+        if len(self._open) >= _BLOCK_LINES or self._open_bytes >= _BLOCK_BYTES:
+            self._close()
+        return bool(lines)
+
+    def taken(self) -> list[tuple[bytes, int]]:
+        """All of it, each block with its number of lines."""
+        self._close()
+        return self._blocks
+
+    def _close(self) -> None:
+        if self._open:
+            self._blocks.append((b"".join(self._open), len(self._open)))
+            self._open, self._open_bytes = [], 0
 
 
 class SerialReader(AbstractContextManager["SerialReader"]):

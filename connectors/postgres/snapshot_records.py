@@ -1,15 +1,16 @@
 """Makes the records of a snapshot: rows of COPY become events with Debezium's markers and offsets."""
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
-from connect.api import ConnectError, SourceRecord
+from connect.api import RecordBatch, SourceRecord
+from connectors.postgres.columns import copied, row_of
 from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.envelope import SourceBlocks, TransactionSource, timestamps
+from connectors.postgres.joiner import Column, as_template
 from connectors.postgres.notifications import SnapshotNotifications
 from connectors.postgres.offsets import PROGRESS, Lsn, snapshot_offset
 from connectors.postgres.plan import TablePlan
@@ -17,11 +18,6 @@ from connectors.postgres.records import READ, RecordMaker
 from connectors.postgres.snapshot_chunks import Progress
 from connectors.postgres.snapshot_progress import SnapshotMeter
 from connectors.postgres.snapshot_readers import Piece
-
-_ESCAPE: Final = re.compile(r"\\(.)")
-# https://www.postgresql.org/docs/current/sql-copy.html, "Text Format"
-_ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-_NULL_TEXT: Final = "\\N"
 
 Row = Sequence[str]
 
@@ -55,36 +51,6 @@ class _Pending:
     first_of_all: bool
 
 
-def copy_rows(plan: TablePlan, lines: Sequence[bytes]) -> list[list[str]]:
-    """Lines of COPY as rows of JSON fragments; raises `ConnectError` for a value that cannot be read."""
-    encoders = plan.encoders
-    steps = [(place, encode) for place, encode in enumerate(encoders) if encode is not None]
-    rows: list[list[str]] = []
-    try:
-        for line in lines:
-            text = line.decode()
-            fields = text[:-1].split("\t") if encoders else []
-            if "\\" in text:
-                fields = [
-                    "null" if item == _NULL_TEXT else encode(unescape(item)) if encode else item
-                    for item, encode in zip(fields, encoders, strict=True)
-                ]
-            else:
-                for place, encode in steps:
-                    fields[place] = encode(fields[place])
-            rows.append(fields)
-    except ValueError as exc:
-        raise ConnectError(f"a row of {plan.table.full_name} cannot be read: {exc}") from exc
-    return rows
-
-
-def unescape(item: str) -> str:
-    """A field of a line of COPY that is not null."""
-    if "\\" not in item:
-        return item
-    return _ESCAPE.sub(lambda found: _ESCAPES.get(found[1], found[1]), item)
-
-
 class SnapshotRecords:
     """Takes the pieces of a snapshot in their order."""
 
@@ -97,6 +63,7 @@ class SnapshotRecords:
         self._point = point
         self._tx_id = tx_id
         self._ts_us = ts_us
+        self._maker = maker
         self._read = partial(maker.present, READ)
         self._markers = _Markers(SourceBlocks(config), ts_us, tx_id, point.commit_lsn)
         self._notifications = notifications
@@ -123,17 +90,16 @@ class SnapshotRecords:
         self._tables = list(tables)
         return self._notifications.started(self._given)
 
-    def batch(self, piece: Piece) -> list[SourceRecord]:
+    def batch(self, piece: Piece) -> RecordBatch:
         """The records of a piece, but for its last row; before them the one that was pending."""
         chunk = piece.chunk
         plan = chunk.scan.plan
-        batch: list[SourceRecord] = []
+        batch = RecordBatch()
         if plan is not self._plan:
             self._begin_table(plan, batch)
-        rows = copy_rows(plan, piece.lines)
-        self._meter.add(plan.table.full_name, len(rows))
-        if rows:
-            self._take(plan, rows, batch)
+        for lines, count in piece.blocks:
+            self._take(plan, copied(plan, lines, count), count, batch)
+            self._meter.add(plan.table.full_name, count)
         if piece.is_end:
             self._after = self._offset(chunk.progress)
             if chunk.is_last:
@@ -142,30 +108,43 @@ class SnapshotRecords:
                 self._meter.table_done(name)
         return batch
 
-    def _begin_table(self, plan: TablePlan, batch: list[SourceRecord]) -> None:
+    def _begin_table(self, plan: TablePlan, batch: RecordBatch) -> None:
         self._first_of_all = self._plan is None  # of rows, if the first table has any
         self._plan = plan
         self._rows = 0
         self._middle = self._markers.middle.block(plan.source_table, self._point.lsn)
         batch += self._notifications.table_started(plan.table.full_name, self._tables, self._given)
 
-    def _take(self, plan: TablePlan, rows: list[list[str]], batch: list[SourceRecord]) -> None:
-        read, tail, after = self._read, timestamps(time.time_ns()), self._after
+    def _take(self, plan: TablePlan, columns: Sequence[Column], count: int, batch: RecordBatch) -> None:
+        tail, after = timestamps(time.time_ns()), self._after
         is_first = self._rows == 0
-        self._rows += len(rows)
+        self._rows += count
         if self._pending is not None:
             marker = self._markers.followed(self._pending, same_table=not is_first)
             batch.append(self._record(self._pending, marker, tail, after))
             self._given = after
-        last = rows.pop()
-        if is_first and rows:
-            first = _Pending(plan, rows.pop(0), True, self._first_of_all)
+        begin, end = 0, count - 1
+        if is_first and end:
+            first = _Pending(plan, row_of(columns, 0), True, self._first_of_all)
             batch.append(self._record(first, self._markers.followed(first, same_table=True), tail, after))
             is_first = self._first_of_all = False
-        middle = self._middle
-        batch += [read(plan, row, middle, tail, after) for row in rows]
-        self._pending = _Pending(plan, last, is_first, is_first and self._first_of_all)
+            begin = 1
+        if begin < end:
+            self._take_middle(plan, [column[begin:end] for column in columns], end - begin, tail, batch)
+        self._pending = _Pending(plan, row_of(columns, end), is_first, is_first and self._first_of_all)
         self._first_of_all = False
+
+    def _take_middle(
+        self, plan: TablePlan, columns: Sequence[Column], count: int, tail: str, batch: RecordBatch
+    ) -> None:
+        """Rows that are neither the first nor, perhaps, the last of their table."""
+        source, after = self._middle, self._after
+        records = self._maker.many(READ, plan, columns, count, as_template(source), tail, lambda _: after)
+        if records is not None:
+            batch.add(records)
+        else:
+            read = self._read
+            batch += [read(plan, row_of(columns, place), source, tail, after) for place in range(count)]
 
     def _record(
         self, row: _Pending, source: TransactionSource, tail: str, offset: Mapping[str, Any]

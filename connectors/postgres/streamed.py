@@ -97,6 +97,14 @@ class StreamedTransactions:
         self._more = True
         return None
 
+    def take(self, count_max: int, bytes_max: int) -> list[bytes]:
+        """As `CopyReader.take`, with the pauses of `receive`."""
+        taken: list[bytes] = []
+        while bytes_max > 0 and len(taken) < count_max and (message := self.receive()) is not None:
+            taken.append(message)
+            bytes_max -= len(message)
+        return taken
+
     @property
     def held(self) -> tuple[int, int, int]:
         """How many transactions are open, and their bytes in memory and on disk."""
