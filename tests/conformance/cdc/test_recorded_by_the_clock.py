@@ -1,4 +1,4 @@
-"""The recorded scenarios whose number of records depends on time: each record that can come is as recorded."""
+"""The recorded scenarios whose number of records depends on time: what can come is as recorded."""
 
 import re
 import time
