@@ -182,6 +182,7 @@ class _Declaration:
 
     name: str
     kind: Kind | None
+    after: str | None
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -202,11 +203,14 @@ def setting(
     at_most: float | None = None,
     check: Callable[[Any], str | None] | None = None,
     internal: bool = False,
+    after: str | None = None,
 ) -> Any:
     """Declare a setting as the default of a `Config` field.
 
     `kind` follows from the annotation (bool, int → INT, float, list[str], SecretStr, else STRING) unless
     given. `choices`, `at_least`, `at_most` check with Kafka's texts; `check` returns what is wrong or None.
+    Settings are listed in the order of their declaration, those of a base class first; one that is `after`
+    an inherited one stands right behind it, and those declared below it follow.
     """
     details = {
         "default": default, "importance": importance, "doc": doc, "group": group, "width": width,
@@ -214,7 +218,7 @@ def setting(
         "recommended": tuple(recommended) or tuple(choices or ()),
         "check": check or _range_check(at_least, at_most) or _choice_check(choices),
     }  # fmt: skip
-    declared = _Declaration(name, kind, details)
+    declared = _Declaration(name, kind, after, details)
     extra: dict[str, Any] = {"setting": declared}
     if default is REQUIRED:
         return Field(alias=name, json_schema_extra=extra)
@@ -290,7 +294,7 @@ class Config(BaseModel):
 
     @classmethod
     def definitions(cls) -> Mapping[str, Definition]:
-        """The settings by name, in the order of their declaration."""
+        """The settings by name, in the order that `setting` tells of."""
         return _definitions(cls)
 
     @classmethod
@@ -354,7 +358,8 @@ def _field_error(definitions: Mapping[str, Definition], error: Any, given: Mappi
 def _definitions(cls: type[Config]) -> Mapping[str, Definition]:
     found: dict[str, Definition] = {}
     orders: dict[str | None, int] = {}
-    for info in cls.model_fields.values():
+    for field_name in _in_order(cls):
+        info = cls.model_fields[field_name]
         declared = _declaration(info)
         group = declared.details["group"]
         orders[group] = orders.get(group, 0) + 1
@@ -364,6 +369,26 @@ def _definitions(cls: type[Config]) -> Mapping[str, Definition]:
             declared.name, kind, order_in_group=order_in_group, **declared.details
         )
     return found
+
+
+def _in_order(cls: type[Config]) -> list[str]:
+    """The names of the fields as `setting` says."""
+    order: list[str] = []
+    names: list[str] = []  # of the settings, in the same order
+    for base in reversed(cls.__mro__):
+        if not issubclass(base, Config):
+            continue
+        position = len(order)
+        for field_name, info in base.model_fields.items():
+            if field_name in order:
+                continue  # inherited, or declared again where it stands
+            declared = _declaration(info)
+            if declared.after is not None:
+                position = names.index(declared.after) + 1
+            order.insert(position, field_name)
+            names.insert(position, declared.name)
+            position += 1
+    return order
 
 
 def _declaration(info: FieldInfo) -> _Declaration:

@@ -5,36 +5,27 @@ is left out in silence.
 """
 
 import re
-from base64 import b64decode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
-from pydantic import SecretStr
-
 from connect.api import Config, ConfigError, FieldError, Importance, Kind, setting
-from connect.api.java_patterns import JavaPattern, time_zone
-from connectors.s3.access import (
-    ANONYMOUS,
-    ASSUME_ROLE,
-    HTTP,
-    Access,
-    Encryption,
-    Proxy,
-    Role,
-    check_provider,
-    simple_name,
+from connect.api.java_patterns import JavaPattern
+from connectors.s3.access import Access, Encryption
+from connectors.s3.checks import class_named, invalid, one_of, revealed, zone_error
+from connectors.s3.confluent import (
+    AVRO_FORMAT,
+    BYTES_FORMAT,
+    FORMATS,
+    JSON_FORMAT,
+    PARQUET_FORMAT,
+    ConfluentConfig,
 )
 from connectors.s3.custom_partitioner import configured, custom_partitioner, is_custom
 from connectors.s3.objects import PART_BYTES_MIN
 from connectors.s3.staging import UPLOADS_MAX
 
 HIGH, MEDIUM, LOW = Importance.HIGH, Importance.MEDIUM, Importance.LOW
-
-JSON_FORMAT: Final = "io.confluent.connect.s3.format.json.JsonFormat"
-BYTES_FORMAT: Final = "io.confluent.connect.s3.format.bytearray.ByteArrayFormat"
-AVRO_FORMAT: Final = "io.confluent.connect.s3.format.avro.AvroFormat"
-PARQUET_FORMAT: Final = "io.confluent.connect.s3.format.parquet.ParquetFormat"
-_FORMATS: Final = (JSON_FORMAT, AVRO_FORMAT, PARQUET_FORMAT, BYTES_FORMAT)
 
 _PARTITIONERS: Final = "io.confluent.connect.storage.partitioner."
 DEFAULT_PARTITIONER: Final = _PARTITIONERS + "DefaultPartitioner"
@@ -45,29 +36,17 @@ DAILY_PARTITIONER: Final = _PARTITIONERS + "DailyPartitioner"
 TIME_PARTITIONERS: Final = (TIME_PARTITIONER, HOURLY_PARTITIONER, DAILY_PARTITIONER)
 _PARTITIONER_CLASSES: Final = (DEFAULT_PARTITIONER, FIELD_PARTITIONER, *TIME_PARTITIONERS)
 
-_DEFAULT_CREDENTIALS: Final = "com.amazonaws.auth.DefaultAWSCredentialsProviderChain"
 _ACLS: Final = (
     "private", "public-read", "public-read-write", "authenticated-read", "log-delivery-write",
     "bucket-owner-read", "bucket-owner-full-control", "aws-exec-read",
 )  # fmt: skip
 _ZSTD_LEVEL_MAX: Final = 22
-_NO_URL: Final = "The URL must begin with http:// or https://"
-
-
-def class_named(name: str, classes: Iterable[str]) -> str | None:
-    """The one of `classes` that is meant: by its full name, its simple name, or that without its suffix."""
-    for full in classes:
-        simple = full.rpartition(".")[2]
-        short = simple.removesuffix("Format").removesuffix("Partitioner")
-        if name in (full, simple) or name.lower() == short.lower():
-            return full
-    return None
 
 
 def _check_format(value: str) -> str | None:
-    if class_named(value, _FORMATS) is not None:
+    if class_named(value, FORMATS) is not None:
         return None
-    return f"Format must be one of: {', '.join(_FORMATS)}"
+    return f"Format must be one of: {', '.join(FORMATS)}"
 
 
 def _check_partitioner(value: str) -> str | None:
@@ -85,42 +64,17 @@ def _check_partitioner(value: str) -> str | None:
     return None
 
 
-def _check_time_zone(value: str) -> str | None:
-    try:
-        if value:
-            time_zone(value)
-    except ValueError as exc:
-        return str(exc)
-    return None
-
-
 def _check_tags(value: list[str]) -> str | None:
     wrong = [pair for pair in value if pair.count(":") != 1 or pair.startswith(":")]
     return f"Tags are given as key:value, unlike {wrong[0]}" if wrong else None
 
 
-def check_customer_key(value: str) -> str | None:
-    """What is wrong with a key of the customer's."""
-    try:
-        key = b64decode(value, validate=True)
-    except ValueError:
-        key = b"?"
-    return None if len(key) in (0, 32) else "The key must be base64 of 32 bytes"
-
-
-def _one_of(*choices: str) -> Callable[[str | None], str | None]:
-    def check(value: str | None) -> str | None:
-        return None if (value or "").lower() in choices else f"Value must be one of: {', '.join(choices)}"
-
-    return check
-
-
-class S3SinkConfig(Config):
-    """Files, rotation, layout, S3; in the order in which Confluent documents them."""
+class FileConfig(Config):
+    """What is in a file, and when it is complete."""
 
     format_class: str = setting(
         "format.class", kind=Kind.CLASS, importance=HIGH, group="Connector", check=_check_format,
-        recommended=_FORMATS,
+        recommended=FORMATS,
         doc="The format of the objects: the class, or json, avro, parquet or bytearray for short.",
     )  # fmt: skip
     flush_size: int = setting(
@@ -157,7 +111,7 @@ class S3SinkConfig(Config):
     )  # fmt: skip
     schema_compatibility: str = setting(
         "schema.compatibility", default="NONE", importance=HIGH, group="Connector",
-        check=_one_of("none", "backward", "forward", "full"),
+        check=one_of("none", "backward", "forward", "full"),
         recommended=("NONE", "BACKWARD", "FORWARD", "FULL"),
         doc="How records of changing schemas share a file. NONE: each schema has files of its own (JSON and "
             "bytes hold records of any schema). BACKWARD and FULL: with the newest version of the schema; "
@@ -165,19 +119,19 @@ class S3SinkConfig(Config):
     )  # fmt: skip
     avro_codec: str = setting(
         "avro.codec", default="null", importance=LOW, group="Connector",
-        check=_one_of("null", "deflate", "snappy", "bzip2"), doc="The codec of Avro files.",
+        check=one_of("null", "deflate", "snappy", "bzip2"), doc="The codec of Avro files.",
     )  # fmt: skip
     parquet_codec: str = setting(
         "parquet.codec", default="snappy", importance=LOW, group="Connector",
-        check=_one_of("none", "gzip", "snappy", "lz4", "zstd"), doc="The codec of Parquet files.",
+        check=one_of("none", "gzip", "snappy", "lz4", "zstd"), doc="The codec of Parquet files.",
     )  # fmt: skip
 
-    bucket: str = setting(
-        "s3.bucket.name", importance=HIGH, group="S3", doc="The bucket.",
-        check=lambda value: None if value else "String must be non-empty",
-    )  # fmt: skip
+
+class S3SinkConfig(ConfluentConfig, FileConfig):
+    """Files, rotation, S3, layout; in the order in which Confluent documents them."""
+
     object_tagging: bool = setting(
-        "s3.object.tagging", default=False, importance=LOW, group="S3",
+        "s3.object.tagging", default=False, importance=LOW, group="S3", after="s3.bucket.name",
         doc="Tag objects with startOffset, endOffset and recordCount.",
     )  # fmt: skip
     object_tags: list[str] = setting(
@@ -186,67 +140,32 @@ class S3SinkConfig(Config):
     )  # fmt: skip
     on_tagging_error: str = setting(
         "s3.object.behavior.on.tagging.error", default="ignore", importance=LOW, group="S3",
-        check=_one_of("ignore", "fail"), recommended=("ignore", "fail"),
+        check=one_of("ignore", "fail"), recommended=("ignore", "fail"),
         doc="What to do when an object is there and its tags cannot be set.",
     )  # fmt: skip
-    region: str = setting("s3.region", default="us-west-2", group="S3", doc="The region of the bucket.")
     part_bytes: int = setting(
         "s3.part.size", default=26214400, importance=HIGH, group="S3",
         check=lambda value: None if value >= PART_BYTES_MIN
-        else f"Part size must be at least: {PART_BYTES_MIN} bytes (5MB)",
+        else f"Part size must be at least: {PART_BYTES_MIN} bytes (5MB)", after="s3.region",
         doc="The bytes of a part of a multipart upload. Smaller objects are written at once.",
-    )  # fmt: skip
-    credentials_provider: str = setting(
-        "s3.credentials.provider.class", kind=Kind.CLASS, default=_DEFAULT_CREDENTIALS, importance=LOW,
-        group="S3", check=check_provider,
-        doc="Without aws.access.key.id the usual places are looked at: environment, profile, container, "
-            "instance. AwsAssumeRoleCredentialsProvider assumes s3.credentials.provider.sts.role.arn.",
-    )  # fmt: skip
-    role_arn: str | None = setting(
-        "s3.credentials.provider.sts.role.arn", default=None, importance=MEDIUM, group="S3",
-        doc="The role to assume.",
-    )  # fmt: skip
-    role_session: str = setting(
-        "s3.credentials.provider.sts.role.session.name", default="millstream", importance=LOW, group="S3",
-        doc="How the session with the role is called in AWS's logs.",
-    )  # fmt: skip
-    role_external_id: str | None = setting(
-        "s3.credentials.provider.sts.role.external.id", default=None, importance=LOW, group="S3",
-        doc="The external id that the role asks for.",
-    )  # fmt: skip
-    sts_endpoint: str | None = setting(
-        "s3.credentials.provider.sts.endpoint", default=None, importance=LOW, group="S3",
-        doc="The endpoint of STS, where it is not that of AWS.",
-    )  # fmt: skip
-    access_key_id: str = setting(
-        "aws.access.key.id", default="", importance=HIGH, group="S3",
-        doc="The access key. Without one, the environment, a profile, the container or instance give it.",
-    )  # fmt: skip
-    secret_access_key: SecretStr | None = setting(
-        "aws.secret.access.key", default=None, importance=HIGH, group="S3",
-        doc="The secret that belongs to aws.access.key.id.",
     )  # fmt: skip
     sse_algorithm: str = setting(
         "s3.ssea.name", default="", importance=LOW, group="S3",
-        check=_one_of("", "aes256", "aws:kms", "aws:kms:dsse"), recommended=("AES256", "aws:kms"),
+        check=one_of("", "aes256", "aws:kms", "aws:kms:dsse"), recommended=("AES256", "aws:kms"),
+        after="aws.secret.access.key",
         doc="The algorithm of server-side encryption: AES256 or aws:kms.",
     )  # fmt: skip
-    sse_customer_key: SecretStr | None = setting(
-        "s3.sse.customer.key", default=None, importance=LOW, group="S3", check=check_customer_key,
-        doc="Base64 of 32 bytes: server-side encryption with a key of your own; s3.ssea.name is AES256 then.",
-    )  # fmt: skip
     sse_kms_key_id: str = setting(
-        "s3.sse.kms.key.id", default="", importance=LOW, group="S3",
+        "s3.sse.kms.key.id", default="", importance=LOW, group="S3", after="s3.sse.customer.key",
         doc="The KMS key of server-side encryption with s3.ssea.name=aws:kms; AWS's own if not set.",
     )  # fmt: skip
     acl_canned: str | None = setting(
-        "s3.acl.canned", default=None, importance=LOW, group="S3", check=_one_of("", *_ACLS),
+        "s3.acl.canned", default=None, importance=LOW, group="S3", check=one_of("", *_ACLS),
         recommended=_ACLS, doc="The canned ACL of objects.",
     )  # fmt: skip
-    wan_mode: bool = setting("s3.wan.mode", default=False, group="S3", doc="Use S3's accelerated endpoint.")
     compression_type: str = setting(
-        "s3.compression.type", default="none", importance=LOW, group="S3",
-        check=_one_of("none", "gzip", "zstd"), recommended=("none", "gzip", "zstd"),
+        "s3.compression.type", default="none", importance=LOW, group="S3", after="s3.wan.mode",
+        check=one_of("none", "gzip", "zstd"), recommended=("none", "gzip", "zstd"),
         doc="How JSON and bytes are compressed: none, gzip, or (Millstream's own) zstd.",
     )  # fmt: skip
     compression_level: int = setting(
@@ -254,7 +173,7 @@ class S3SinkConfig(Config):
         doc="The level of gzip, 0 to 9, or of zstd, 1 to 22; -1 is a fast one.",
     )  # fmt: skip
     decimal_format: str = setting(
-        "json.decimal.format", default="BASE64", group="S3", check=_one_of("base64", "numeric"),
+        "json.decimal.format", default="BASE64", group="S3", check=one_of("base64", "numeric"),
         recommended=("BASE64", "NUMERIC"), doc="How JSON shows decimals of records that have a schema.",
     )  # fmt: skip
     upload_threads: int = setting(
@@ -262,41 +181,10 @@ class S3SinkConfig(Config):
         doc="How many of the files that are completed together, and how many parts of large ones, are "
             "uploaded at once. Millstream's own setting.",
     )  # fmt: skip
-    part_retries: int = setting(
-        "s3.part.retries", default=3, group="S3", at_least=0,
-        doc="How often a failed request is tried again at once.",
-    )  # fmt: skip
-    part_retry_backoff_ms: int = setting(
-        "s3.retry.backoff.ms", kind=Kind.LONG, default=200, importance=LOW, group="S3", at_least=0,
-        doc="How long to wait before the first of these tries; doubled for each further one.",
-    )  # fmt: skip
-    bytes_extension: str = setting(
-        "format.bytearray.extension", default=".bin", importance=LOW, group="S3",
-        doc="How the names of objects of bytes end.",
-    )  # fmt: skip
-    bytes_separator: str | None = setting(
-        "format.bytearray.separator", default=None, importance=LOW, group="S3",
-        doc="What stands behind each record of bytes; a line feed if not set.",
-    )  # fmt: skip
-    proxy_url: str = setting(
-        "s3.proxy.url",
-        default="",
-        importance=LOW,
-        group="S3",
-        check=lambda value: None if not value or value.startswith(HTTP) else _NO_URL,
-        doc="The proxy before S3, as http://host:port.",
-    )
-    proxy_user: str | None = setting(
-        "s3.proxy.user", default=None, importance=LOW, group="S3",
-        doc="The proxy's user.",
-    )  # fmt: skip
-    proxy_password: SecretStr | None = setting(
-        "s3.proxy.password", default=None, importance=LOW, group="S3",
-        doc="The proxy's password.",
-    )  # fmt: skip
     null_values: str = setting(
         "behavior.on.null.values", default="fail", importance=LOW, group="S3",
-        check=_one_of("ignore", "fail", "write"), recommended=("ignore", "fail", "write"),
+        check=one_of("ignore", "fail", "write"), recommended=("ignore", "fail", "write"),
+        after="s3.proxy.password",
         doc="What to do with records without a value: fail, ignore them, or write them as the line null "
             "(JSON only) under tombstone.encoded.partition.",
     )  # fmt: skip
@@ -320,40 +208,25 @@ class S3SinkConfig(Config):
     )  # fmt: skip
     keys_format_class: str = setting(
         "keys.format.class", kind=Kind.CLASS, default=AVRO_FORMAT, importance=LOW,
-        group="Keys and Headers", check=_check_format, recommended=_FORMATS, doc="The format of keys.",
+        group="Keys and Headers", check=_check_format, recommended=FORMATS, doc="The format of keys.",
     )  # fmt: skip
     headers_format_class: str = setting(
         "headers.format.class", kind=Kind.CLASS, default=AVRO_FORMAT, importance=LOW,
-        group="Keys and Headers", check=_check_format, recommended=_FORMATS, doc="The format of headers.",
-    )  # fmt: skip
-    path_style: bool = setting(
-        "s3.path.style.access.enabled", default=True, importance=LOW, group="Keys and Headers",
-        doc="Whether the bucket stands in the path of a URL rather than in its host name.",
+        group="Keys and Headers", check=_check_format, recommended=FORMATS, doc="The format of headers.",
     )  # fmt: skip
 
     storage_class: str = setting(
         "storage.class", kind=Kind.CLASS, default="io.confluent.connect.s3.storage.S3Storage",
-        importance=HIGH, group="Storage", doc="Accepted and not needed: the connector's class says it.",
+        importance=HIGH, group="Storage",
+        after="s3.path.style.access.enabled",
+        doc="Accepted and not needed: the connector's class says it.",
     )  # fmt: skip
-    topics_dir: str = setting(
-        "topics.dir", default="topics", importance=HIGH, group="Storage",
-        doc="The folder above those of the topics; may be empty.",
-    )  # fmt: skip
-    store_url: str | None = setting(
-        "store.url", default=None, importance=HIGH, group="Storage",
-        doc="The endpoint of an S3-compatible store; that of AWS if not set.",
-    )  # fmt: skip
-    directory_delim: str = setting(
-        "directory.delim", default="/", group="Storage", doc="What stands between folders."
-    )
-    file_delim: str = setting(
-        "file.delim", default="+", group="Storage", doc="What stands between topic, partition and offset."
-    )
 
     partitioner_class: str = setting(
         "partitioner.class", kind=Kind.CLASS, default=DEFAULT_PARTITIONER, importance=HIGH,
         group="Partitioner", check=_check_partitioner, recommended=_PARTITIONER_CLASSES,
         dependents=("partition.field.name", "partition.duration.ms", "path.format", "locale", "timezone"),
+        after="file.delim",
         doc="Into which folder below the topic's a record goes: by Kafka partition, by fields, by time, or "
             "as a class of your own says, given as module:Class.",
     )  # fmt: skip
@@ -374,7 +247,7 @@ class S3SinkConfig(Config):
         doc="The language of names of months and days in path.format. Millstream has English.",
     )  # fmt: skip
     timezone: str = setting(
-        "timezone", default="", group="Partitioner", check=_check_time_zone,
+        "timezone", default="", group="Partitioner", check=zone_error,
         doc="The time zone of folders and of scheduled rotation: UTC, Europe/Berlin, +02:00.",
     )  # fmt: skip
     timestamp_extractor: str = setting(
@@ -391,15 +264,15 @@ class S3SinkConfig(Config):
     @property
     def format(self) -> str:
         """The full class name."""
-        return class_named(self.format_class, _FORMATS) or self.format_class
+        return class_named(self.format_class, FORMATS) or self.format_class
 
     @property
     def keys_format(self) -> str:
-        return class_named(self.keys_format_class, _FORMATS) or self.keys_format_class
+        return class_named(self.keys_format_class, FORMATS) or self.keys_format_class
 
     @property
     def headers_format(self) -> str:
-        return class_named(self.headers_format_class, _FORMATS) or self.headers_format_class
+        return class_named(self.headers_format_class, FORMATS) or self.headers_format_class
 
     @property
     def partitioner(self) -> str:
@@ -408,42 +281,16 @@ class S3SinkConfig(Config):
 
     @property
     def access(self) -> Access:
-        """How to reach the bucket."""
-        provider = simple_name(self.credentials_provider)
-        role = None
-        if provider == ASSUME_ROLE and self.role_arn:
-            role = Role(self.role_arn, self.role_session, self.role_external_id, endpoint=self.sts_endpoint)
-        proxy = None
-        if self.proxy_url:
-            proxy = Proxy(self.proxy_url, self.proxy_user, _revealed(self.proxy_password))
-        return Access(
-            bucket=self.bucket,
-            region=self.region,
-            endpoint=self.store_url,
-            key_id=self.access_key_id or None,
-            secret=_revealed(self.secret_access_key),
-            anonymous=provider == ANONYMOUS,
-            path_style=self.path_style,
-            accelerate=self.wan_mode,
-            role=role,
-            proxy=proxy,
-            encryption=self._encryption,
-            acl=self.acl_canned or None,
-            retries=self.part_retries,
-            backoff_ms=self.part_retry_backoff_ms,
-        )
+        """How to reach the bucket, and what new objects get."""
+        return replace(super().access, acl=self.acl_canned or None)
 
     @property
     def _encryption(self) -> Encryption | None:
-        customer_key = _revealed(self.sse_customer_key)
-        if not self.sse_algorithm and not customer_key:
-            return None
+        by_customer = super()._encryption
+        if by_customer is not None or not self.sse_algorithm:
+            return by_customer
         name = self.sse_algorithm.lower()
-        return Encryption(
-            "AES256" if name in ("", "aes256") else name,
-            self.sse_kms_key_id or None,
-            b64decode(customer_key) if customer_key else None,
-        )
+        return Encryption("AES256" if name == "aes256" else name, self.sse_kms_key_id or None)
 
     @property
     def tags(self) -> Mapping[str, str]:
@@ -466,40 +313,31 @@ class S3SinkConfig(Config):
         return self.rotate_schedule_interval_ms > 0
 
     def check(self) -> Iterable[FieldError]:
-        if bool(self.access_key_id) != bool(_revealed(self.secret_access_key)):
-            missing = "aws.secret.access.key" if self.access_key_id else "aws.access.key.id"
-            yield FieldError(missing, "Set both aws.access.key.id and aws.secret.access.key, or neither")
-        if self.store_url is not None and not self.store_url.startswith(HTTP):
-            why = "The endpoint must begin with http:// or https://"
-            yield _invalid("store.url", self.store_url, why)
-        yield from self._check_security()
+        yield from super().check()
+        yield from self._check_encryption()
         levels = {"gzip": range(10), "zstd": range(1, _ZSTD_LEVEL_MAX + 1)}
         kind = self.compression_type.lower()
         if kind in levels and self.compression_level not in (-1, *levels[kind]):
             why = f"{kind} has the levels {levels[kind][0]} to {levels[kind][-1]}, and -1 for a fast one"
-            yield _invalid("s3.compression.level", self.compression_level, why)
+            yield invalid("s3.compression.level", self.compression_level, why)
         if self.null_values.lower() == "write" and self.format != JSON_FORMAT:
-            yield _invalid("behavior.on.null.values", self.null_values, "Only JsonFormat can write them")
+            yield invalid("behavior.on.null.values", self.null_values, "Only JsonFormat can write them")
         if self.partitioner == FIELD_PARTITIONER and not any(self.partition_fields):
-            yield _invalid("partition.field.name", "", "FieldPartitioner needs at least one field")
+            yield invalid("partition.field.name", "", "FieldPartitioner needs at least one field")
         if is_custom(self.partitioner):
             yield from self._check_custom_partitioner()
         if (self.partitioner in TIME_PARTITIONERS or self.rotates_on_schedule) and not self.timezone:
             why = "Timezone cannot be empty with a time-based partitioner or rotate.schedule.interval.ms"
-            yield _invalid("timezone", "", why)
+            yield invalid("timezone", "", why)
         if self.partitioner == TIME_PARTITIONER:
             yield from self._check_path_format()
 
-    def _check_security(self) -> Iterable[FieldError]:
-        if self.credentials_provider.endswith(ASSUME_ROLE) and not self.role_arn:
-            yield FieldError("s3.credentials.provider.sts.role.arn", f"{ASSUME_ROLE} needs the role's ARN")
+    def _check_encryption(self) -> Iterable[FieldError]:
         kms = self.sse_algorithm.lower().startswith("aws:kms")
         if self.sse_kms_key_id and not kms:
-            yield _invalid("s3.sse.kms.key.id", self.sse_kms_key_id, "It needs s3.ssea.name=aws:kms")
-        if kms and _revealed(self.sse_customer_key):
+            yield invalid("s3.sse.kms.key.id", self.sse_kms_key_id, "It needs s3.ssea.name=aws:kms")
+        if kms and revealed(self.sse_customer_key):
             yield FieldError("s3.sse.customer.key", "A key of your own needs s3.ssea.name=AES256")
-        if self.proxy_user and not self.proxy_url:
-            yield FieldError("s3.proxy.url", "s3.proxy.user needs the proxy's URL")
 
     def _check_custom_partitioner(self) -> Iterable[FieldError]:
         try:
@@ -510,18 +348,18 @@ class S3SinkConfig(Config):
     def _check_path_format(self) -> Iterable[FieldError]:
         if self.partition_duration_ms <= 0:
             why = "Partition duration needs to be a positive."
-            yield _invalid("partition.duration.ms", self.partition_duration_ms, why)
+            yield invalid("partition.duration.ms", self.partition_duration_ms, why)
         if not self.path_format.strip() or self.path_format == self.directory_delim:
-            yield _invalid("path.format", self.path_format, "Path format cannot be empty.")
+            yield invalid("path.format", self.path_format, "Path format cannot be empty.")
             return
         try:
             JavaPattern.joda(self.path_format)
         except ValueError as exc:
-            yield _invalid("path.format", self.path_format, str(exc))
+            yield invalid("path.format", self.path_format, str(exc))
             return
         english = not self.locale or self.locale.lower().startswith("en")
         if not english and _NAMES_IN_A_PATTERN.search(_QUOTED.sub("", self.path_format)):
-            yield _invalid("locale", self.locale, "Names of months and days are in English only")
+            yield invalid("locale", self.locale, "Names of months and days are in English only")
 
     def warnings(self) -> Iterable[FieldError]:
         if self.rotate_interval_ms > 0 and not self.is_time_based:
@@ -541,11 +379,3 @@ _OF_SOME_FORMATS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
     "parquet.codec": ("snappy", (PARQUET_FORMAT,)),
     "s3.compression.type": ("none", (JSON_FORMAT, BYTES_FORMAT)),
 }
-
-
-def _revealed(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() or None if secret is not None else None
-
-
-def _invalid(name: str, value: object, why: str) -> FieldError:
-    return FieldError(name, str(ConfigError.invalid(name, value, why)))

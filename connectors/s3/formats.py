@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from connect.api import ConnectError, Converter, DataError, JsonPayload, Schema, SinkRecord
 from connectors.s3.compression import Compressor, Gzip, NoCompression, Zstandard
-from connectors.s3.config import AVRO_FORMAT, JSON_FORMAT, PARQUET_FORMAT, S3SinkConfig
+from connectors.s3.config import S3SinkConfig
+from connectors.s3.confluent import AVRO_FORMAT, JSON_FORMAT, PARQUET_FORMAT
 from connectors.s3.fields import where
 from connectors.s3.staging import Buffer
 

@@ -12,7 +12,8 @@ import orjson
 from connect.api import DataError, Schema, SchemaType, SinkRecord
 from connect.api.schemas import STRING, struct
 from connect.api.values import text_of
-from connectors.s3.config import PARQUET_FORMAT, S3SinkConfig
+from connectors.s3.config import S3SinkConfig
+from connectors.s3.confluent import PARQUET_FORMAT
 from connectors.s3.fields import where
 from connectors.s3.formats import FileWriter, Format, format_for
 

@@ -7,12 +7,11 @@ and timestamps that they hold; without, a row is a value, as with Aiven's own so
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from pydantic import SecretStr
-
-from connect.api import ConfigError, FieldError, Importance, Kind, setting
+from connect.api import FieldError, Importance, Kind, setting
 from connect.api.java_regex import regex_error
-from connectors.s3.access import ANONYMOUS, HTTP, Access, Role, SettingNames, check_provider, simple_name
-from connectors.s3.source.config import SourceConfig, one_of, revealed
+from connectors.s3.aiven.access import FIELDS, AivenConfig
+from connectors.s3.checks import invalid, one_of
+from connectors.s3.source.config import SourceConfig
 from connectors.s3.source.decompress import COMPRESSIONS
 from connectors.s3.source.envelopes import Bare, CsvFields, Envelope, Fields, KeyedByObject
 from connectors.s3.source.formats import (
@@ -30,9 +29,7 @@ from connectors.s3.source.reading import SourcePlan
 
 LOW, LONG = Importance.LOW, Kind.LONG
 _INPUTS: Final = ("bytes", "jsonl", "json", "avro", "parquet", "csv", "text")
-_FIELDS: Final = ("key", "value", "offset", "timestamp", "headers")
 _BY_PARTITION: Final = "partition"
-_NAMES: Final = SettingNames("aws.s3.bucket.name", "aws.s3.region", "aws.s3.endpoint")
 
 
 def _check_template(value: str | None) -> str | None:
@@ -45,67 +42,16 @@ def _check_template(value: str | None) -> str | None:
 
 
 def _check_fields(value: list[str]) -> str | None:
-    wrong = [field for field in value if field not in _FIELDS]
-    return f"{wrong[0]} is none of {', '.join(_FIELDS)}" if wrong else None
+    wrong = [field for field in value if field not in FIELDS]
+    return f"{wrong[0]} is none of {', '.join(FIELDS)}" if wrong else None
 
 
-def _check_endpoint(value: str | None) -> str | None:
-    return None if not value or value.startswith(HTTP) else "The endpoint must begin with http:// or https://"
-
-
-class AivenS3SourceConfig(SourceConfig):
+class AivenS3SourceConfig(AivenConfig, SourceConfig):
     """Aiven's."""
 
-    bucket: str = setting(
-        "aws.s3.bucket.name", importance=Importance.HIGH, group="AWS", doc="The bucket.",
-        check=lambda value: None if value else "String must be non-empty",
-    )  # fmt: skip
-    region: str | None = setting("aws.s3.region", default=None, group="AWS", doc="The region of the bucket.")
-    endpoint: str | None = setting(
-        "aws.s3.endpoint", default=None, importance=LOW, group="AWS", check=_check_endpoint,
-        doc="The endpoint of an S3-compatible store; that of AWS if not set.",
-    )  # fmt: skip
-    prefix: str = setting(
-        "aws.s3.prefix", default="", group="AWS", doc="Only objects whose keys begin with this are read."
-    )
-    access_key_id: SecretStr | None = setting(
-        "aws.access.key.id", default=None, group="AWS",
-        doc="The access key. Without one, the environment, a profile, the container or instance give it.",
-    )  # fmt: skip
-    secret_access_key: SecretStr | None = setting(
-        "aws.secret.access.key", default=None, group="AWS",
-        doc="The secret that belongs to aws.access.key.id.",
-    )  # fmt: skip
-    credentials_provider: str | None = setting(
-        "aws.credentials.provider", kind=Kind.CLASS, default=None, group="AWS", check=check_provider,
-        doc="Where credentials come from, without aws.access.key.id.",
-    )  # fmt: skip
-    role_arn: str | None = setting(
-        "aws.sts.role.arn", default=None, group="AWS STS", doc="The role to assume.",
-    )  # fmt: skip
-    role_session: str | None = setting(
-        "aws.sts.role.session.name", default=None, group="AWS STS",
-        doc="How the session with the role is called in AWS's logs.",
-    )  # fmt: skip
-    role_duration_s: int = setting(
-        "aws.sts.role.session.duration", default=3600, group="AWS STS", at_least=900, at_most=43200,
-        doc="How many seconds a session lasts before it is renewed.",
-    )  # fmt: skip
-    role_external_id: str | None = setting(
-        "aws.sts.role.external.id", default=None, group="AWS STS",
-        doc="The external id that the role asks for.",
-    )  # fmt: skip
-    backoff_ms: int = setting(
-        "aws.s3.backoff.delay.ms", kind=LONG, default=100, group="S3 retry backoff policy", at_least=1,
-        doc="How long to wait before a failed request is tried again; doubled for each further try.",
-    )  # fmt: skip
-    backoff_max_ms: int = setting(
-        "aws.s3.backoff.max.delay.ms", kind=LONG, default=20_000, group="S3 retry backoff policy",
-        at_least=1, doc="The longest such wait.",
-    )  # fmt: skip
-    backoff_retries: int = setting(
-        "aws.s3.backoff.max.retries", default=3, group="S3 retry backoff policy", at_least=0, at_most=30,
-        doc="How often a failed request is tried again at once.",
+    s3_prefix: str | None = setting(
+        "aws.s3.prefix", default=None, group="AWS",
+        doc="Only objects whose keys begin with this are read.",
     )  # fmt: skip
     template: str | None = setting(
         "file.name.template", default=None, importance=Importance.HIGH, group="File",
@@ -149,7 +95,7 @@ class AivenS3SourceConfig(SourceConfig):
             "tenth of the time.",
     )  # fmt: skip
     fields: list[str] = setting(
-        "format.output.fields", default=[], group="Format", check=_check_fields, recommended=_FIELDS,
+        "format.output.fields", default=[], group="Format", check=_check_fields, recommended=FIELDS,
         doc="What the sink wrote of each record. Where it is set, records are restored from these fields.",
     )  # fmt: skip
     value_encoding: str = setting(
@@ -162,39 +108,25 @@ class AivenS3SourceConfig(SourceConfig):
     )  # fmt: skip
 
     @property
-    def access(self) -> Access:
-        """How to reach the bucket."""
-        role = None
-        if self.role_arn:
-            session = self.role_session or "millstream"
-            role = Role(self.role_arn, session, self.role_external_id, self.role_duration_s)
-        return Access(
-            bucket=self.bucket, region=self.region, endpoint=self.endpoint,
-            key_id=revealed(self.access_key_id), secret=revealed(self.secret_access_key),
-            anonymous=simple_name(self.credentials_provider or "") == ANONYMOUS, role=role,
-            retries=self.backoff_retries, backoff_ms=self.backoff_ms, backoff_max_ms=self.backoff_max_ms,
-            names=_NAMES,
-        )  # fmt: skip
-
-    @property
     def target(self) -> str | None:
         """The topic of all records."""
         return self.topic or self.topics or None
 
     @property
     def _fields(self) -> Sequence[str]:
-        return [field for field in self.fields if field]
+        return [field for field in self.fields or self.old_fields or () if field]
 
     @property
     def _input(self) -> str:
         return self.input_format.lower()
 
     def plan(self) -> SourcePlan:
-        compression = self.compression.lower() if self.compression else None
+        asked = self.compression or self.old_compression
+        compression = asked.lower() if asked else None
         if self._input == "bytes" and compression is None:
             compression = "none"
         layout = TemplateLayout(
-            self.prefix, self.template or "", self.target,
+            self.prefix or "", self.template or "", self.target,
             by_partition=self.distribution.lower() == _BY_PARTITION,
         )  # fmt: skip
         return SourcePlan(
@@ -227,9 +159,7 @@ class AivenS3SourceConfig(SourceConfig):
         return Bare() if fields else KeyedByObject()
 
     def check(self) -> Iterable[FieldError]:
-        if bool(revealed(self.access_key_id)) != bool(revealed(self.secret_access_key)):
-            missing = "aws.secret.access.key" if revealed(self.access_key_id) else "aws.access.key.id"
-            yield FieldError(missing, "Set both aws.access.key.id and aws.secret.access.key, or neither")
+        yield from super().check()
         if self.template is None:
             why = "file.name.template is not set, so no object would be read; .* reads all"
             yield FieldError("file.name.template", why)
@@ -239,6 +169,4 @@ class AivenS3SourceConfig(SourceConfig):
             yield FieldError("topic", "Set topic, or have {{topic}} in file.name.template")
         if self.distribution.lower() == _BY_PARTITION and "partition" not in variables:
             why = "partition needs {{partition}} in file.name.template"
-            yield FieldError(
-                "distribution.type", str(ConfigError.invalid("distribution.type", self.distribution, why))
-            )
+            yield invalid("distribution.type", self.distribution, why)

@@ -155,6 +155,28 @@ def test_definitions_are_in_the_order_of_declaration() -> None:
     assert definitions["name"].order_in_group == -1
 
 
+def test_a_setting_can_stand_behind_an_inherited_one() -> None:
+    class Shared(Config):
+        first: str = setting("first", default="", group="A")
+        last: str = setting("last", default="", group="A")
+
+    class Other(Config):
+        other: str = setting("other", default="")
+
+    class Longer(Shared, Other):
+        second: str = setting("second", default="", group="A", after="first")
+        third: str = setting("third", default="", group="A")
+        last: str = setting("last", default="z", group="A")
+
+    class Longest(Longer):
+        end: str = setting("end", default="")
+
+    definitions = Longest.definitions()
+    assert list(definitions) == ["other", "first", "second", "third", "last", "end"]
+    assert [definitions[name].order_in_group for name in ("first", "second", "third", "last")] == [1, 2, 3, 4]
+    assert definitions["last"].default == "z"
+
+
 @pytest.mark.parametrize(("value", "text"), [(None, None), (True, "true"), (["a", "b"], "a,b"), (7, "7")])
 def test_shows_values_as_text(value: Any, text: str | None) -> None:
     assert Example.definitions()["batch.size"].show(value) == text

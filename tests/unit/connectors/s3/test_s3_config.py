@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from connect.api import Config, ConfigError
-from connectors.s3.config import BYTES_FORMAT, DAILY_PARTITIONER, JSON_FORMAT, S3SinkConfig
+from connectors.s3.config import DAILY_PARTITIONER, S3SinkConfig
+from connectors.s3.confluent import BYTES_FORMAT, JSON_FORMAT
 from connectors.s3.plugin import S3SinkConnector
 
 REQUIRED = {"format.class": JSON_FORMAT, "flush.size": "3", "s3.bucket.name": "b"}
