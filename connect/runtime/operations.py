@@ -383,6 +383,7 @@ class Operations:
         if asked is None or given != asked:
             included = config.get("connector.class")
             raise BadRequest(f"Included connector type {included} does not match request type {plugin}")
+        await self._known(plugin)
         async with _in_time():
             return await self._validation(config, look_outside=True)
 

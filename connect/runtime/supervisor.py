@@ -248,6 +248,10 @@ class Supervisor:
     # Tasks
 
     def _start(self, action: StartTask) -> None:
+        # As in Kafka Connect, a connector need not repeat in its tasks' configs what its own config says:
+        # class, converters, transforms, limits.
+        connector = self._herder.config.connectors.get(action.task.connector, {})
+        action = replace(action, config={**connector, **action.config})
         limits = task_config(self._worker, action.config)
         process = TaskProcess(action.task, self._forks, self, limits, self._lease)
         self._processes[action.task] = process

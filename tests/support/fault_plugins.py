@@ -87,7 +87,7 @@ class ThreeSource(SourceConnector[ThreeConfig]):
     config_class = ThreeConfig
 
     def task_configs(self, config: ThreeConfig, max_tasks: int) -> Sequence[Mapping[str, str]]:
-        return [config.originals]
+        return [{"topic": config.topic, "large.bytes": str(config.large_bytes)}]  # the rest: the connector's
 
 
 class ThreeTask(SourceTask[ThreeConfig]):
