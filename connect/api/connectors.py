@@ -29,9 +29,9 @@ class Connector(Plugin, ABC, Generic[C]):
 
     @abstractmethod
     def task_configs(self, config: C, max_tasks: int) -> Sequence[Mapping[str, str]]:
-        """The settings of each task, at most `max_tasks`: its share of the work, or `config.originals` plus its
-        share. What they leave out is as in the connector's config. The same config must give the same tasks.
-        Raises `ConnectError` if the work cannot be split now."""
+        """The settings of each task, at most `max_tasks`: its share of the work, alone or with
+        `config.originals`. What they leave out is as in the connector's config. The same config must give the
+        same tasks. Raises `ConnectError` if the work cannot be split now."""
 
     def check_connection(self, config: C) -> Iterable[FieldError]:
         """What only a look outside can tell: server reachable, credentials right, bucket there.
