@@ -13,7 +13,7 @@ from connect.runtime.service import NotFound
 from connect.runtime.worker import Worker
 
 SUPPORT = Path(__file__).parent
-_DEADLINE_S = 30
+_DEADLINE_S = 60
 
 
 def worker_settings(bootstrap: str, **more: str) -> dict[str, str]:

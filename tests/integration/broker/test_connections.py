@@ -17,7 +17,7 @@ from support.raw_kafka import RawKafka, create_topic, fetch, produce, produce_bo
 from connect.testing.millstream import Broker
 
 MIB = 1 << 20
-DEADLINE_S = 20
+DEADLINE_S = 60
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from connect.testing.child import free_ports
 from connect.testing.millstream import Millstream
 
 Cli = Callable[..., Ran]
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 60
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ def test_a_task_that_is_killed_comes_back_and_loses_nothing(broker: Broker, kafk
 
 
 async def until_offset(worker: Worker, name: str, offset: int) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while list(await worker.offsets(name)) != [({"counter": 0}, {"next": offset})]:  # noqa: ASYNC110
             await asyncio.sleep(0.1)  # it comes through Kafka, no event tells of it
 
@@ -351,7 +351,7 @@ def test_nothing_outlives_a_worker_that_is_killed(broker: Broker, kafka_topic: s
         process.kill()
         process.wait()
         process.stdout.close()
-    _, alive = psutil.wait_procs(children, timeout=10)
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive
 
 
