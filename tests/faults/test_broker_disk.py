@@ -99,7 +99,7 @@ def test_a_slow_disk_delays_who_waits_for_it_and_nobody_else(faulty: BrokerWithF
     with RawKafka(faulty.bootstrap) as writer, RawKafka(faulty.bootstrap) as other:
         create_topic(writer, "slow")
         produce(writer, "slow", bytes(make_batch()))
-        faulty.faults.set(path="/slow-0", delay_ms={"fdatasync": 1500})
+        faulty.faults.set(path="/slow-0", delay_ms={"fdatasync": 4000})
         sent = writer.send(0, 9, produce_body(9, "slow", bytes(make_batch())))
         for _ in range(20):
             assert other.call(18, 0).error_code == ErrorCode.none
@@ -107,7 +107,7 @@ def test_a_slow_disk_delays_who_waits_for_it_and_nobody_else(faulty: BrokerWithF
         writer.socket.settimeout(0.001)
         with pytest.raises(TimeoutError):
             writer.socket.recv(1)
-        writer.socket.settimeout(20)
+        writer.socket.settimeout(60)
         assert writer.receive()[0] == sent
 
 

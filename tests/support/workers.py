@@ -30,7 +30,7 @@ def worker_settings(bootstrap: str, **more: str) -> dict[str, str]:
         "key.converter": "org.apache.kafka.connect.converters.ByteArrayConverter",
         "value.converter": "org.apache.kafka.connect.converters.ByteArrayConverter",
         "plugin.path": str(SUPPORT),
-        "millstream.task.restart.backoff.ms": "50",
+        "millstream.task.restart.backoff.ms": "200",
         **{name.replace("_", "."): value for name, value in more.items()},
     }
 

@@ -118,6 +118,7 @@ def test_a_failed_task_is_exit_code_3_and_says_why(cli: Cli, name: str, tmp_path
         "connector.class": "FileStreamSink",
         "topics": f"t-{name.replace('/', '-')}",
         "file": str(tmp_path / "no" / "such" / "directory"),
+        "millstream.task.restart.backoff.ms": "300000",
     }
     file = tmp_path / "sink.json"
     file.write_text(json.dumps({"name": name, "config": sink}))
