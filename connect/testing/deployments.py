@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from connect.testing.millstream import Millstream, Worker
 
-DEADLINE_S: Final = 30.0
+DEADLINE_S: Final = 60.0
 
 
 class Deployments:

@@ -29,7 +29,7 @@ from connect.api import (
     TransactionContext,
 )
 
-DEADLINE_S: Final = 30.0
+DEADLINE_S: Final = 60.0
 _RETRY_S: Final = 0.05
 
 Offset = tuple[Mapping[str, Any], Mapping[str, Any]]

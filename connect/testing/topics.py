@@ -9,7 +9,7 @@ from typing import Any, Final
 import confluent_kafka
 from confluent_kafka.admin import AdminClient, NewTopic
 
-DEADLINE_S: Final = 30.0
+DEADLINE_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,12 +73,13 @@ class Writer(threading.Thread):
 def read_all(bootstrap: str) -> list[Message]:
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False})
     try:
-        _, end = consumer.get_watermark_offsets(TopicPartition(TOPIC, 0), timeout=10)
+        _, end = consumer.get_watermark_offsets(TopicPartition(TOPIC, 0), timeout=60)
         consumer.assign([TopicPartition(TOPIC, 0, 0)])
         found: list[Message] = []
+        deadline = time.monotonic() + 60
         while not found or (found[-1].offset() or 0) + 1 < end:
-            batch = consumer.consume(5000, timeout=10)
-            assert batch, f"nothing after {len(found)} records, before {end}"
+            batch = consumer.consume(5000, timeout=0.1)  # it waits for all of them
+            assert batch or time.monotonic() < deadline, f"nothing after {len(found)} records, before {end}"
             assert not any(message.error() for message in batch)
             found += batch
         return found

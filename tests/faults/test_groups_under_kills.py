@@ -32,7 +32,7 @@ SETTINGS = {
     "group.min.session.timeout.ms": "500",
     "group.initial.rebalance.delay.ms": "100",
     "group.consumer.min.session.timeout.ms": "1000",
-    "group.consumer.session.timeout.ms": "2000",
+    "group.consumer.session.timeout.ms": "6000",
     "group.consumer.min.heartbeat.interval.ms": "100",
     "group.consumer.heartbeat.interval.ms": "100",
 }
@@ -70,8 +70,9 @@ def group() -> str:
 @pytest.mark.parametrize("protocol", [CLASSIC, CONSUMER], ids=["classic", "consumer"])
 def test_kills_of_the_broker_and_of_members_in_rebalances(tmp_path: Path, protocol: dict[str, Any]) -> None:
     """Those that are left share all partitions, go on where was committed, and miss nothing."""
-    session: dict[str, Any] = {} if protocol is CONSUMER else {"session_timeout_ms": 1500}
-    with Broker(tmp_path / "d", SETTINGS) as broker, ExitStack() as stack:
+    session: dict[str, Any] = {} if protocol is CONSUMER else {"session_timeout_ms": 3000}
+    settings = SETTINGS | {"group.consumer.session.timeout.ms": "3000"}
+    with Broker(tmp_path / "d", settings) as broker, ExitStack() as stack:
         create(broker, "t")
         consumers = [stack.enter_context(member(broker, "g", "t", **protocol, **session)) for _ in range(2)]
         seen: list[int] = []

@@ -55,7 +55,7 @@ class Copier(threading.Thread):
         try:
             producer.init_transactions(60)
             # What the transactions before have committed is known now: none of them is open.
-            (position,) = consumer.committed([TopicPartition("in", 0)], timeout=10)
+            (position,) = consumer.committed([TopicPartition("in", 0)], timeout=60)
             consumer.assign([TopicPartition("in", 0, max(0, position.offset))])
             while not self.stopping.is_set():
                 messages = [m for m in consumer.consume(PER_TRANSACTION, 0.2) if m.error() is None]

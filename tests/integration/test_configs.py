@@ -86,7 +86,7 @@ def test_a_connector_config_is_valid_and_runs(
     answer = millstream.request("POST", "/connectors", {"name": name, "config": config})
     assert answer.status_code == 201, answer.text
     status: dict[str, Any] = {}
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while [task["state"] for task in status.get("tasks", ())] != ["RUNNING"] * int(config["tasks.max"]):
         assert time.monotonic() < deadline, status
         time.sleep(0.05)

@@ -15,7 +15,7 @@ from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.plugin import PostgresConnector
 from connectors.postgres.source import PostgresSourceTask
 
-DEADLINE_S = 30
+DEADLINE_S = 60
 QUIET_POLLS = 2
 """What was sent before a poll may need another one to be read."""
 

@@ -104,7 +104,7 @@ class Agent:
     def create_topic(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
         """It is there when this returns: an Apache Kafka answers before it is."""
         self.call("create_topic", topic=topic, partitions=partitions, configs=configs or {})
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while "describe_topic" in self.features:
             with contextlib.suppress(ClientError):
                 leaders = self.call("describe_topic", topic=topic)["leaders"]
@@ -123,7 +123,7 @@ class Agent:
             self.revoked.setdefault(consumer, []).extend(one["revoked"])
         return polled
 
-    def read(self, consumer: str, count: int, seconds: float = 30) -> list[Record]:
+    def read(self, consumer: str, count: int, seconds: float = 60) -> list[Record]:
         """At least `count` records of a consumer, in the order they came."""
         records: list[Record] = []
         deadline = time.monotonic() + seconds
@@ -141,7 +141,7 @@ class Agent:
         return records
 
     def settle(
-        self, consumers: Sequence[str], wanted: Callable[[list[Partitions]], bool], seconds: float = 45
+        self, consumers: Sequence[str], wanted: Callable[[list[Partitions]], bool], seconds: float = 60
     ) -> list[Partitions]:
         """Poll the members of a group until their assignments are as wanted."""
         deadline = time.monotonic() + seconds

@@ -37,7 +37,7 @@ def first_offset(bootstrap: str, topic: str) -> int:
     """Of partition 0: what came before was deleted."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "nobody"} | QUIET)
     try:
-        return consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=20)[0]
+        return consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=60)[0]
     finally:
         consumer.close()
 
@@ -78,11 +78,11 @@ class CommittedReader:
             return []
         self._committed.assign([TopicPartition(self._topic, p, self._positions[p]) for p in missing])
         found: list[Message] = []
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while missing:
             messages = self._committed.consume(1000, timeout=0.1)
             if messages:
-                deadline = time.monotonic() + 20
+                deadline = time.monotonic() + 60
             elif time.monotonic() > deadline:
                 raise Wrong(
                     f"{self._topic}: nothing more to read, but {missing} have not been read to {ends}"
@@ -101,7 +101,7 @@ class CommittedReader:
         self._all.close()
 
     def _ends(self, consumer: Consumer) -> dict[int, int]:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 return {

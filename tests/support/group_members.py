@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from connect.testing.millstream import Broker
 
-DEADLINE_S = 30
+DEADLINE_S = 60
 PARTITIONS = 4
 
 CLASSIC = {"group_protocol": "classic", "heartbeat_interval_ms": 100}

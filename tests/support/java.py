@@ -85,7 +85,7 @@ class Tool:
     def written(self) -> str:
         """Its standard output so far."""
         asked = self._tools.read(self._id)
-        return self.ended.result().out if self.ended.done() else asked.result(20)
+        return self.ended.result().out if self.ended.done() else asked.result(60)
 
 
 class JavaTools(Stoppable):
@@ -149,5 +149,5 @@ class JavaTools(Stoppable):
     def stop(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(20)
-        self._reader.join(20)
+        self._process.wait(60)
+        self._reader.join(60)

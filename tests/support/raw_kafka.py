@@ -10,7 +10,7 @@ from kio.index import load_request_schema
 from kio.schema.errors import ErrorCode
 from support.batches import decode_response, encode_request, request_classes
 
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 
 
 class RawKafka:

@@ -8,7 +8,7 @@ from support.batches import make_batch
 from support.kafka_wire import Wire
 from support.raw_kafka import produce
 
-DEADLINE_S = 20
+DEADLINE_S = 60
 
 RETRIABLE = (
     ErrorCode.concurrent_transactions,

@@ -13,7 +13,7 @@ import httpx
 from connect.version import __version__
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "rest"
-SETTLE_SECONDS = 15.0
+SETTLE_SECONDS = 60.0
 POLL_SECONDS = 0.05
 
 # Values that differ from worker to worker and from run to run.

@@ -13,7 +13,7 @@ from connect.runtime.service import NotFound
 from connect.runtime.worker import Worker
 
 SUPPORT = Path(__file__).parent
-_DEADLINE_S = 30
+_DEADLINE_S = 60
 
 
 def worker_settings(bootstrap: str, **more: str) -> dict[str, str]:
@@ -30,7 +30,7 @@ def worker_settings(bootstrap: str, **more: str) -> dict[str, str]:
         "key.converter": "org.apache.kafka.connect.converters.ByteArrayConverter",
         "value.converter": "org.apache.kafka.connect.converters.ByteArrayConverter",
         "plugin.path": str(SUPPORT),
-        "millstream.task.restart.backoff.ms": "50",
+        "millstream.task.restart.backoff.ms": "200",
         **{name.replace("_", "."): value for name, value in more.items()},
     }
 

@@ -17,7 +17,7 @@ from support.raw_kafka import RawKafka, create_topic, fetch, produce
 
 from connect.testing.millstream import Broker
 
-DEADLINE_S = 30
+DEADLINE_S = 60
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

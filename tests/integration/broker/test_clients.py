@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, Producer
 
 from connect.testing.millstream import Broker
 
-DEADLINE_S = 30
+DEADLINE_S = 60
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 
 

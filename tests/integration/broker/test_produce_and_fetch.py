@@ -167,12 +167,12 @@ def test_a_fetch_waits_for_records(broker: Broker, client: RawKafka, kafka_topic
 
     def consume() -> None:
         with RawKafka(broker.bootstrap) as consumer:
-            answers.append(fetch(consumer, kafka_topic, {0: 0}, max_wait_ms=20_000))
+            answers.append(fetch(consumer, kafka_topic, {0: 0}, max_wait_ms=50_000))
 
     thread = threading.Thread(target=consume)
     thread.start()
     produce(client, kafka_topic, batch_of())
-    thread.join(15)
+    thread.join(45)
     assert records_of(answers[0])
 
 
@@ -245,11 +245,11 @@ def test_a_deleted_topic_ends_waiting_fetches_and_its_id_is_gone(broker: Broker,
         produce(client, kafka_topic, batch_of())
         answers: list[Any] = []
         thread = threading.Thread(
-            target=lambda: answers.append(fetch(consumer, topic_id, {0: 1}, 13, max_wait_ms=30_000))
+            target=lambda: answers.append(fetch(consumer, topic_id, {0: 1}, 13, max_wait_ms=50_000))
         )
         thread.start()
         client.call(20, 4, topic_names=(kafka_topic,), timeout=datetime.timedelta(seconds=5))
-        thread.join(15)
+        thread.join(45)
         assert answers[0].responses[0].partitions[0].error_code in (
             ErrorCode.unknown_topic_id,
             ErrorCode.unknown_topic_or_partition,

@@ -16,7 +16,7 @@ from support.read_committed import shown
 
 from connect.testing.millstream import Broker
 
-DEADLINE_S = 20
+DEADLINE_S = 60
 LONG_MS = 60_000
 """Longer than the deadline: an answer that came has not waited for it."""
 

@@ -15,7 +15,7 @@ from connect.testing.millstream import Broker
 
 LIST_OFFSETS, DELETE_TOPICS, INIT, END, DESCRIBE = 2, 20, 22, 26, 65
 PRODUCE_V2 = 12
-DEADLINE_S = 20
+DEADLINE_S = 60
 
 
 @pytest.fixture

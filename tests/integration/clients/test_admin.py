@@ -21,7 +21,7 @@ def refused(*codes: int) -> Iterator[None]:
     assert caught.value.code in codes, caught.value
 
 
-def until(is_so: Callable[[], bool], seconds: float = 20) -> None:
+def until(is_so: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline, f"not so after {seconds} s"

@@ -174,7 +174,7 @@ def nothing_is_missed(client: Agent, topic: str, **member: object) -> None:
         client.call("produce", handle="filler", topic=topic, records=records)
         written |= {str(record["value"]) for record in records}
         read_and_commit()
-    deadline = time.monotonic() + 45
+    deadline = time.monotonic() + 60
     while any(set(map(str, values)) != written for values in read.values()):
         read_and_commit()
         assert time.monotonic() < deadline, {p: len(set(values)) for p, values in read.items()}
@@ -220,7 +220,7 @@ def test_offsets_go_with_their_topic(client: Agent, kafka_topic: str) -> None:
     client.call("close_consumer", handle="a")
     client.call("close_producer", handle="filler")
     client.call("delete_topic", topic=kafka_topic)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while kafka_topic in client.call("list_topics"):
         assert time.monotonic() < deadline
     new = fill(client, kafka_topic, 1, 3)

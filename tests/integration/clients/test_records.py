@@ -146,11 +146,11 @@ def test_a_waiting_fetch_is_answered_when_a_record_comes(client: Agent, kafka_to
     client.create_topic(kafka_topic, 1)
     client.call("producer", handle="writer")
     client.call("produce", handle="writer", topic=kafka_topic, records=numbered(1))
-    client.call("consumer", handle="reader", positions=[[kafka_topic, 0, -2]], fetch_max_wait_ms=12_000)
+    client.call("consumer", handle="reader", positions=[[kafka_topic, 0, -2]], fetch_max_wait_ms=30_000)
     assert values(client.read("reader", 1)) == ["0"]
     assert client.read_for("reader", 0.5) == []  # its fetch waits at the broker now
     client.call("produce", handle="writer", topic=kafka_topic, records=numbered(1, 1))
-    assert values(client.read("reader", 1, seconds=8)) == ["1"]
+    assert values(client.read("reader", 1, seconds=25)) == ["1"]
 
 
 @clients_with("consume", "resets")

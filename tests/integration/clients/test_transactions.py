@@ -189,7 +189,7 @@ def test_transactions_and_producers_are_listed_and_described(client: Agent, kafk
     assert producer["last_sequence"] >= 4
     assert producer["transaction_start"] == 6
     client.call("commit_transaction", handle="writer")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while client.call("describe_transaction", transactional_id=name)["state"] != "CompleteCommit":
         assert time.monotonic() < deadline
     (producer,) = client.call("describe_producers", topic=kafka_topic, partition=0)

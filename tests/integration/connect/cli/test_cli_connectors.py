@@ -20,7 +20,7 @@ from connect.testing.child import free_ports
 from connect.testing.millstream import Millstream
 
 Cli = Callable[..., Ran]
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 60
 
 
 @pytest.fixture
@@ -118,6 +118,7 @@ def test_a_failed_task_is_exit_code_3_and_says_why(cli: Cli, name: str, tmp_path
         "connector.class": "FileStreamSink",
         "topics": f"t-{name.replace('/', '-')}",
         "file": str(tmp_path / "no" / "such" / "directory"),
+        "millstream.task.restart.backoff.ms": "300000",
     }
     file = tmp_path / "sink.json"
     file.write_text(json.dumps({"name": name, "config": sink}))

@@ -18,7 +18,7 @@ from support.cli import COMMAND, millstream
 
 from connect.testing.millstream import Broker, Millstream
 
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 60
 
 
 def eventually(what: Callable[[], bool]) -> None:
@@ -30,7 +30,7 @@ def eventually(what: Callable[[], bool]) -> None:
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url + "/health", timeout=5).status_code == 200
+        return httpx.get(url + "/health", timeout=60).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -69,7 +69,7 @@ def test_up_tells_its_ports_and_stops_cleanly(tmp_path: Path, how: signal.Signal
         f"REST   http://127.0.0.1:{ports['rest']}",
     ]
     assert not told.exists()
-    assert psutil.wait_procs(everyone, timeout=5)[1] == []
+    assert psutil.wait_procs(everyone, timeout=DEADLINE_SECONDS)[1] == []
     events = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
     assert {"timestamp", "level", "event", "logger"} <= set(events[-1])
     assert events[-1]["event"] == "stopped"

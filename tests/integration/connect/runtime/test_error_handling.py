@@ -229,7 +229,7 @@ def test_a_stop_ends_the_retries_and_the_record_comes_again(
         async with running(worker_settings(broker.bootstrap)) as worker:
             endless = {"value.converter.times": "1000000"}
             await worker.create(name, sink(topic, tmp_path / "out", fault, endless, retry, ALL))
-            await until(lambda: count(worker, name, "total-record-failures") == 5)
+            await until(lambda: count(worker, name, "total-record-failures") >= 5)
             await worker.put_config(
                 name, sink(topic, tmp_path / "out", fault, {"value.converter.times": "0"})
             )

@@ -18,7 +18,7 @@ from connect.testing.millstream import Broker
 
 MEMORY_LIMIT = "millstream.task.memory.limit.bytes"
 NEVER = {"millstream.task.restart.max.attempts": "0"}
-HANG = {"millstream.task.hang.timeout.ms": "400", "offset.flush.interval.ms": "200"}
+HANG = {"millstream.task.hang.timeout.ms": "1200", "offset.flush.interval.ms": "200"}
 
 
 def source(topic: str, fault: str, **more: str) -> dict[str, str]:
@@ -105,7 +105,7 @@ def test_a_stopped_process_is_killed_and_started_again(broker: Broker, kafka_top
 
 def test_a_pause_and_retries_are_no_hang(broker: Broker, kafka_topic: str, tmp_path: Path) -> None:
     name = f"s-{kafka_topic}"
-    limits = {"millstream.task.hang.timeout.ms": "1500", "offset.flush.interval.ms": "60000"}
+    limits = {"millstream.task.hang.timeout.ms": "2500", "offset.flush.interval.ms": "60000"}
 
     async def scenario() -> None:
         async with running(worker_settings(broker.bootstrap) | limits) as worker:
@@ -116,7 +116,7 @@ def test_a_pause_and_retries_are_no_hang(broker: Broker, kafka_topic: str, tmp_p
                 await until_state(worker, connector, State.RUNNING)
                 await worker.set_target_state(connector, TargetState.PAUSED)
                 await until_state(worker, connector, State.PAUSED)
-            await asyncio.sleep(4)  # longer than the limit, and than what it takes to notice
+            await asyncio.sleep(5.5)  # longer than the limit, and than what it takes to notice
             for connector in ("n", name):
                 assert worker.status(connector).tasks[0].state is State.PAUSED
                 await worker.set_target_state(connector, TargetState.STARTED)

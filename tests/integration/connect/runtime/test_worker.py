@@ -432,7 +432,7 @@ def test_a_sink_that_rewinds_gets_its_records_again(broker: Broker, kafka_topic:
 
     async def until_offset(worker: Worker) -> None:
         place = {"kafka_topic": kafka_topic, "kafka_partition": 0}
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while list(await worker.offsets(name(kafka_topic))) != [(place, {"kafka_offset": 2})]:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)  # it comes through Kafka, no event tells of it
 

@@ -117,7 +117,7 @@ class Watched(Cleaner):
 
     async def run(self) -> None:
         task = asyncio.create_task(super().run())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while self._worker is None and not task.done():  # noqa: ASYNC110 it does not tell
                 await asyncio.sleep(0.001)
             await self.event()

@@ -14,7 +14,7 @@ from broker.log.config import LogConfig
 from broker.log.partition_log import PartitionLog
 from broker.log.sync import GroupCommit
 
-DEADLINE_S = 10
+DEADLINE_S = 60
 
 
 class SlowDisk:

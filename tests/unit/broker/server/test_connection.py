@@ -16,7 +16,7 @@ from broker.server.server import Server
 from broker.wire.codec import Body
 from broker.wire.errors import ErrorCode, KafkaError
 
-DEADLINE_S = 10
+DEADLINE_S = 60
 
 
 class EchoCodec:

@@ -27,7 +27,7 @@ def test_work_is_repeated_and_survives_what_the_disk_refuses() -> None:
         housekeeping.every(10, works)
         housekeeping.every(10, fails)
         housekeeping.start()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await done.wait()
         housekeeping.stop()
 
@@ -52,7 +52,7 @@ def test_no_run_overlaps_with_itself() -> None:
         housekeeping = Housekeeping()
         housekeeping.every(5, slow)
         housekeeping.start()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await done.wait()
         housekeeping.stop()
         assert most == 1
@@ -81,7 +81,7 @@ def test_a_jump_of_the_wall_clock_changes_nothing(monkeypatch: pytest.MonkeyPatc
         housekeeping = Housekeeping()
         housekeeping.every(100, works)
         housekeeping.start()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await runs.get()
             monkeypatch.setattr("apscheduler.schedulers.base.datetime", Jumped)
             jumped = time.monotonic()

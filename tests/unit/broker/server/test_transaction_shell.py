@@ -36,7 +36,7 @@ FULL_DISK = """
 CREATE TRIGGER full_disk BEFORE UPDATE ON transactions BEGIN
 SELECT RAISE(ABORT, 'database or disk is full'); END
 """
-DEADLINE_S = 10
+DEADLINE_S = 60
 
 
 class Groups:

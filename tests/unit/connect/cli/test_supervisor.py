@@ -63,7 +63,7 @@ class Run:
         assert self.process.stdout.readline() == "ready\n"
 
     def wait_for_heard(self, *names: str) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not self.file.exists() or self.file.read_text().split() != list(names):
             assert time.monotonic() < deadline
             time.sleep(0.02)
