@@ -438,7 +438,7 @@ class _Plans:
         self._config = config
         self._filters = filters
         self._catalog = catalog
-        self._types = TypeMap(config)
+        self._types = TypeMap(config, asks=True)
 
     def plan(self, relation: pgoutput.Relation) -> TablePlan | None:
         """The relation's plan, None for one that is not captured."""

@@ -22,6 +22,7 @@ from connectors.postgres.records import CREATE, READ, RECORD_OVERHEAD_BYTES, Cha
 from connectors.postgres.schema_changes import SchemaChanges
 from connectors.postgres.signal_watch import SignalWatch
 from connectors.postgres.transactions import MESSAGES, TransactionRecords
+from connectors.postgres.type_map import UnknownLabelError
 from connectors.postgres.unavailable import UnavailableValues
 
 _KEEPALIVE: Final = b"k"[0]
@@ -99,6 +100,7 @@ class Stream:
             self._status_interval_s = min(self._status_interval_s, silence_s / 4)
         self._status_due = time.monotonic() + self._status_interval_s
         self._confirms_nothing = config.lsn_flush_mode == "manual"
+        self._relations: dict[int, pgoutput.Relation] = {}
         self._plans: dict[int, TablePlan | None] = {}
         self._commit_lsn = Lsn(resume.commit_lsn if resume else 0)
         self._confirmed = start
@@ -174,6 +176,11 @@ class Stream:
             old, key_only, new = pgoutput.row(data, plan.encoders, plan.unavailable, XLOG_HEAD_BYTES)
         except pgoutput.MalformedMessage as exc:
             self._unreadable(plan, lsn, exc)
+            return
+        except UnknownLabelError:  # the server does not describe a table again when an enum gets a label
+            self._described(self._relations[oid])
+            self.seen[kind] -= 1
+            self._row(kind, oid, lsn, data, tail, batch)
             return
         window = None
         if self._watch is not None and self._begin is not None:
@@ -255,12 +262,7 @@ class Stream:
         elif kind == pgoutput.COMMIT:
             self._commit(pgoutput.commit(message), batch)
         elif kind == pgoutput.RELATION:
-            relation = pgoutput.relation(message)
-            plan = self._plans[relation.oid] = self._plan_of(relation)
-            if self._watch is not None and plan is not None:
-                self._watch.described(plan)
-            if self._schema_changes is not None and plan is not None:
-                self._undescribed.append(plan)
+            self._described(pgoutput.relation(message))
         elif kind == pgoutput.TRUNCATE:
             self._truncate(pgoutput.truncate(message), lsn, tail, batch)
         elif kind == pgoutput.ORIGIN:
@@ -270,6 +272,14 @@ class Stream:
         elif kind == pgoutput.MESSAGE:
             self._message(pgoutput.logical_message(message), lsn, batch)
         # A type's description tells nothing that the catalog does not.
+
+    def _described(self, relation: pgoutput.Relation) -> None:
+        self._relations[relation.oid] = relation
+        plan = self._plans[relation.oid] = self._plan_of(relation)
+        if self._watch is not None and plan is not None:
+            self._watch.described(plan)
+        if self._schema_changes is not None and plan is not None:
+            self._undescribed.append(plan)
 
     def _begin_transaction(self, begin: pgoutput.Begin, lsn: int, batch: list[SourceRecord]) -> None:
         # All that committed before it comes before this transaction, whose changes may be older.

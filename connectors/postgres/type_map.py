@@ -26,6 +26,26 @@ from connectors.postgres.literals import array_items, hstore_items
 Encode = Callable[[str], str]
 
 
+class UnknownLabelError(Exception):
+    """A label of an enum that was not there when the type was read."""
+
+
+class _Labels(dict[str, str]):
+    """The JSON of an enum's labels. Another one is new, or not there any more: `asked` remembers which were
+    asked for, and only the first time is an error."""
+
+    def __init__(self, enum: PgType, asked: set[tuple[int, str]] | None) -> None:
+        super().__init__((label, quote(label)) for label in enum.labels)
+        self._oid = enum.oid
+        self._asked = asked
+
+    def __missing__(self, label: str) -> str:
+        if self._asked is not None and (self._oid, label) not in self._asked:
+            self._asked.add((self._oid, label))
+            raise UnknownLabelError(label)
+        return quote(label)
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnType:
     """How the values of a column are written.
@@ -207,10 +227,12 @@ def _hstore_map(text: str) -> str:
 
 
 class TypeMap:
-    """Maps column types under the handling modes of one config."""
+    """Maps column types under the handling modes of one config. `asks`: an enum's label that is not known is
+    an `UnknownLabelError`, once; otherwise it is written as it is."""
 
-    def __init__(self, config: PostgresSourceConfig) -> None:
+    def __init__(self, config: PostgresSourceConfig, asks: bool = False) -> None:
         self._config = config
+        self._asked: set[tuple[int, str]] | None = set() if asks else None
         self._placeholder = config.placeholder_bytes
         self._quoted_placeholder = quote(self._placeholder.decode())
         self.bytea = self._bytea()
@@ -221,9 +243,12 @@ class TypeMap:
         pg_type, typmod = base_type(pg_type, typmod)
         if pg_type.kind is TypeKind.ENUM:
             allowed = {"allowed": ",".join(pg_type.labels)}
-            return self._text(_named(_STRING, "io.debezium.data.Enum", allowed))
+            enum = self._text(_named(_STRING, "io.debezium.data.Enum", allowed))
+            return replace(enum, encode=_Labels(pg_type, self._asked).__getitem__)
         if pg_type.element is not None:
             return self._array(pg_type.element, typmod)
+        if pg_type.kind is TypeKind.PSEUDO:  # dropped since, as no column has such a type
+            return self._text()
         found = None
         if pg_type.kind in (TypeKind.BASE, TypeKind.RANGE):  # a composite type may have any name
             found = self._fixed.get(pg_type.name) or self._by_typmod(pg_type.name, typmod)

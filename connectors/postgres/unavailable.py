@@ -16,6 +16,7 @@ from connectors.postgres.connection import quote_name
 from connectors.postgres.filters import Filters
 from connectors.postgres.plan import UNAVAILABLE, TablePlan
 from connectors.postgres.reselect_settings import ReselectSettings
+from connectors.postgres.type_map import Encode, UnknownLabelError
 
 _NULL: Final = "null"
 log = structlog.get_logger(__name__)
@@ -77,8 +78,7 @@ class Reselect:
         if found is None:
             return
         for place, text in zip(places, found, strict=True):
-            encode = plan.encoders[place]
-            row[place] = _NULL if text is None else encode(text) if encode else text
+            row[place] = _NULL if text is None else _fragment(plan.encoders[place], text)
 
     def _query(self, plan: TablePlan) -> _Query:
         known = self._queries.get(plan.table.oid)
@@ -128,6 +128,15 @@ class Reselect:
         if self._settings.fail:
             raise ConnectError(f"{what}: columns cannot be read again: {why}")
         log.warning("columns cannot be read again", what=what, why=why)
+
+
+def _fragment(encode: Encode | None, text: str) -> str:
+    if encode is None:
+        return text
+    try:
+        return encode(text)
+    except UnknownLabelError:  # newer than the change whose row this is: it says so once
+        return encode(text)
 
 
 def _key_texts(query: _Query, message: bytes, base: int) -> list[str | None]:

@@ -335,27 +335,3 @@ def test_rows_of_partitions_by_the_name_of_their_table(capture: Capture) -> None
     assert [(record.topic, record.key["id"]) for record in capture.records] == [
         (f"{capture.name}.public.p", 1), (f"{capture.name}.public.p", 11),
     ]  # fmt: skip
-
-
-def test_types_that_are_made_in_mid_stream(capture: Capture) -> None:
-    capture.start().drain()
-    capture.sql("""
-        CREATE TYPE mood AS ENUM ('sad', 'ok');
-        CREATE DOMAIN positive AS int CHECK (value > 0);
-        CREATE TABLE fresh (id int PRIMARY KEY, m mood, p positive, ms mood[]);
-        INSERT INTO fresh VALUES (1, 'ok', 5, '{sad,ok}');
-        ALTER TYPE mood ADD VALUE 'happy';
-        INSERT INTO fresh VALUES (2, 'happy', 6, '{happy}');
-        CREATE EXTENSION IF NOT EXISTS citext;
-        ALTER TABLE fresh ADD COLUMN c citext; INSERT INTO fresh VALUES (3, 'sad', 7, NULL, 'CI');
-    """)
-    capture.drain()
-    capture.sql("""
-        DROP TABLE fresh; DROP TYPE mood CASCADE; CREATE TYPE mood AS ENUM ('new');
-        CREATE TABLE fresh (id int PRIMARY KEY, m mood); INSERT INTO fresh VALUES (4, 'new');
-    """)
-    capture.drain()
-    assert [record.value["after"] for record in capture.records] == [
-        {"id": 1, "m": "ok", "p": 5, "ms": ["sad", "ok"]}, {"id": 2, "m": "happy", "p": 6, "ms": ["happy"]},
-        {"id": 3, "m": "sad", "p": 7, "ms": None, "c": "CI"}, {"id": 4, "m": "new"},
-    ]  # fmt: skip
