@@ -78,7 +78,7 @@ class RowMaker:
         if not kind.fields:
             raise DataError(f"{where(records[0])} has a value without any field that is not null")
         schema = kind.schema(list)
-        fitting = [kind.fit(value) for value in values]
+        fitting = values if kind.is_plain else [kind.fit(value) for value in values]
         return Rows(self._plan_of(schema), fitting, records[0], is_inferred=True)
 
 
@@ -86,7 +86,7 @@ def _known(column: IcebergType) -> Kind:
     """What a column is known to hold: text takes any JSON; the rest is seen by its values."""
     if isinstance(column, StructType):
         fields = {field.name: _known(field.field_type) for field in column.fields}
-        return Kind(SchemaType.STRUCT, fields)
+        return Kind(SchemaType.STRUCT, fields=fields)
     if isinstance(column, ListType):
         return Kind(SchemaType.ARRAY, items=_known(column.element_type))
     return Kind(SchemaType.STRING) if isinstance(column, StringType) else Kind()
