@@ -22,11 +22,14 @@ from connectors.s3.confluent import (
     ConfluentConfig,
 )
 from connectors.s3.custom_partitioner import configured, custom_partitioner, is_custom
+from connectors.s3.iceberg.settings import IcebergSettings
 from connectors.s3.objects import PART_BYTES_MIN
 from connectors.s3.staging import UPLOADS_MAX
 
 HIGH, MEDIUM, LOW = Importance.HIGH, Importance.MEDIUM, Importance.LOW
 
+ICEBERG_FORMAT: Final = "io.millstream.connect.s3.format.iceberg.IcebergFormat"
+_VALUE_FORMATS: Final = (*FORMATS, ICEBERG_FORMAT)
 _PARTITIONERS: Final = "io.confluent.connect.storage.partitioner."
 DEFAULT_PARTITIONER: Final = _PARTITIONERS + "DefaultPartitioner"
 FIELD_PARTITIONER: Final = _PARTITIONERS + "FieldPartitioner"
@@ -47,6 +50,12 @@ def _check_format(value: str) -> str | None:
     if class_named(value, FORMATS) is not None:
         return None
     return f"Format must be one of: {', '.join(FORMATS)}"
+
+
+def _check_value_format(value: str) -> str | None:
+    if class_named(value, _VALUE_FORMATS) is not None:
+        return None
+    return f"Format must be one of: {', '.join(_VALUE_FORMATS)}"
 
 
 def _check_partitioner(value: str) -> str | None:
@@ -73,9 +82,9 @@ class FileConfig(Config):
     """What is in a file, and when it is complete."""
 
     format_class: str = setting(
-        "format.class", kind=Kind.CLASS, importance=HIGH, group="Connector", check=_check_format,
-        recommended=FORMATS,
-        doc="The format of the objects: the class, or json, avro, parquet or bytearray for short.",
+        "format.class", kind=Kind.CLASS, importance=HIGH, group="Connector", check=_check_value_format,
+        recommended=_VALUE_FORMATS,
+        doc="The format of the objects: the class, or json, avro, parquet, bytearray or iceberg for short.",
     )  # fmt: skip
     flush_size: int = setting(
         "flush.size", importance=HIGH, group="Connector", at_least=1,
@@ -127,7 +136,7 @@ class FileConfig(Config):
     )  # fmt: skip
 
 
-class S3SinkConfig(ConfluentConfig, FileConfig):
+class S3SinkConfig(IcebergSettings, ConfluentConfig, FileConfig):
     """Files, rotation, S3, layout; in the order in which Confluent documents them."""
 
     object_tagging: bool = setting(
@@ -264,7 +273,7 @@ class S3SinkConfig(ConfluentConfig, FileConfig):
     @property
     def format(self) -> str:
         """The full class name."""
-        return class_named(self.format_class, FORMATS) or self.format_class
+        return class_named(self.format_class, _VALUE_FORMATS) or self.format_class
 
     @property
     def keys_format(self) -> str:
@@ -283,6 +292,11 @@ class S3SinkConfig(ConfluentConfig, FileConfig):
     def access(self) -> Access:
         """How to reach the bucket, and what new objects get."""
         return replace(super().access, acl=self.acl_canned or None)
+
+    @property
+    def iceberg_location(self) -> str:
+        """Below which new tables are made, unless the catalog is told otherwise."""
+        return f"s3://{self.bucket}/{self.topics_dir}".rstrip("/")
 
     @property
     def _encryption(self) -> Encryption | None:
@@ -322,6 +336,9 @@ class S3SinkConfig(ConfluentConfig, FileConfig):
             yield invalid("s3.compression.level", self.compression_level, why)
         if self.null_values.lower() == "write" and self.format != JSON_FORMAT:
             yield invalid("behavior.on.null.values", self.null_values, "Only JsonFormat can write them")
+        if self.format == ICEBERG_FORMAT:
+            yield from self.check_iceberg()
+            yield from self._check_tables()
         if self.partitioner == FIELD_PARTITIONER and not any(self.partition_fields):
             yield invalid("partition.field.name", "", "FieldPartitioner needs at least one field")
         if is_custom(self.partitioner):
@@ -338,6 +355,22 @@ class S3SinkConfig(ConfluentConfig, FileConfig):
             yield invalid("s3.sse.kms.key.id", self.sse_kms_key_id, "It needs s3.ssea.name=aws:kms")
         if kms and revealed(self.sse_customer_key):
             yield FieldError("s3.sse.customer.key", "A key of your own needs s3.ssea.name=AES256")
+
+    def _check_tables(self) -> Iterable[FieldError]:
+        """What objects can have and tables cannot."""
+        parts = {"store.kafka.keys": self.store_keys, "store.kafka.headers": self.store_headers}
+        for name, is_wanted in parts.items():
+            if is_wanted:
+                why = "A table has rows of values only; a transform can move keys and headers into them"
+                yield invalid(name, "true", why)
+        cannot = "IcebergFormat cannot ask for it: set it for the bucket"
+        if self._encryption is not None:
+            name = "s3.sse.customer.key" if self._encryption.customer_key else "s3.ssea.name"
+            yield FieldError(name, cannot)
+        if self.acl_canned:
+            yield FieldError("s3.acl.canned", cannot)
+        if self.role_external_id:
+            yield FieldError("s3.credentials.provider.sts.role.external.id", "IcebergFormat cannot tell it")
 
     def _check_custom_partitioner(self) -> Iterable[FieldError]:
         try:
@@ -374,8 +407,16 @@ class S3SinkConfig(ConfluentConfig, FileConfig):
 
 _QUOTED: Final = re.compile(r"'[^']*'")
 _NAMES_IN_A_PATTERN: Final = re.compile(r"MMM|[EaG]")
+_OF_OBJECTS: Final[Mapping[str, str]] = {
+    "partitioner.class": DEFAULT_PARTITIONER,
+    "rotate.schedule.interval.ms": "-1",
+    "rotate.bytes": "-1",
+    "schema.compatibility": "NONE",
+    "s3.object.tagging": "false",
+}
 _OF_SOME_FORMATS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
     "avro.codec": ("null", (AVRO_FORMAT,)),
     "parquet.codec": ("snappy", (PARQUET_FORMAT,)),
     "s3.compression.type": ("none", (JSON_FORMAT, BYTES_FORMAT)),
+    **{name: (default, FORMATS) for name, default in _OF_OBJECTS.items()},
 }

@@ -285,7 +285,7 @@ def test_memory_is_bounded_over_all_open_files(s3: Any, bucket: str, monkeypatch
     run = driver(s3, bucket, records, **settings)
     for _ in records[:-1]:
         run.deliver(1)
-        assert run.task._plan.staging.gauge.bytes <= 7 << 20
+        assert run.task.task._plan.staging.gauge.bytes <= 7 << 20
     run.run()
     found = objects(s3, bucket)
     assert len(found) == 31

@@ -117,7 +117,7 @@ def test_the_objects_are_those_of_an_undisturbed_run(
         run_disturbed(driver, data)
     assert bucket.objects == expected.objects
     driver.task.stop()
-    assert driver.task._plan.staging.gauge.bytes == 0
+    assert driver.task.task._plan.staging.gauge.bytes == 0
 
 
 @settings(
