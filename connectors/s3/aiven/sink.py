@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 # What the files may have waiting in memory; and how many there may be. Where there are more, they are
 # completed before offsets are due to be committed.
-WAITING_BYTES_MAX: Final = 48 << 20
+WAITING_BYTES_MAX: Final = 40 << 20
 FILES_MAX: Final = 512
 
 

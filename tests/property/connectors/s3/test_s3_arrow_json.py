@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from connectors.s3 import arrow_json
@@ -41,6 +41,7 @@ ROW = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(ROW, min_size=1, max_size=4), min_size=1, max_size=3))
 @example([[{"d": 1}, {"d": "x"}], [{"d": None}]])
 @example([[{"d": 12345678901234567890123}], [{"d": 1.5}]])
