@@ -159,7 +159,7 @@ class EventRouter(Transform[R]):
         route = typed_field(row, config.route, SchemaType.STRING)
         placed: dict[Placement, list[tuple[str, Field]]] = {placement: [] for placement in Placement}
         for column, placement, alias in self._additional:
-            if row.field(column) is None and config.missing == "ignore":
+            if row.field(column) is None and config.skips_missing:
                 continue
             if placement is Placement.ENVELOPE:
                 field = _found(row, column, "field")

@@ -92,6 +92,10 @@ class EventRouterConfig(Config):
             "of the configured fields is missing in the change data. 'error' (default) will throw an "
             "exception; 'ignore' will silently skip the missing field.",
     )  # fmt: skip
+    old_missing_fails: bool | None = setting(
+        "table.fields.additional.error.on.missing", default=None, internal=True,
+        doc="What table.field.additional.missing was before Debezium 3.6: false is ignore.",
+    )  # fmt: skip
     version: str | None = setting(
         "table.field.event.schema.version", default=None, group=_TABLE, importance=Importance.LOW,
         width=Width.MEDIUM, display_name="Event Schema Version Field",
@@ -167,6 +171,11 @@ class EventRouterConfig(Config):
                     "as a header by table.fields.additional.placement"
                 )
                 yield FieldError(name, str(ConfigError.invalid(name, value, why)))
+
+    @property
+    def skips_missing(self) -> bool:
+        """Whether additional columns may be missing; the older name counts where it says so."""
+        return self.missing == "ignore" or self.old_missing_fails is False
 
     def additional_fields(self) -> list[AdditionalField]:
         """`table.fields.additional.placement`, understood."""

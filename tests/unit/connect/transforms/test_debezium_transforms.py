@@ -153,6 +153,14 @@ def test_wrong_settings_of_the_event_router_are_named(settings: dict[str, str], 
         EventRouter().configure(settings)
 
 
+def test_a_missing_column_is_skipped_by_the_older_name_too() -> None:
+    settings = {"table.fields.additional.placement": "nosuch:header"}
+    with pytest.raises(DataError):
+        applied(EventRouter, outbox(), settings)
+    old = {**settings, "table.fields.additional.error.on.missing": "false"}
+    assert [header.name for header in applied(EventRouter, outbox(), old).headers] == ["id"]
+
+
 def test_a_row_that_names_no_topic() -> None:
     fields = [(field.name, field.schema.as_optional()) for field in OUTBOX.fields]
     record = event(struct(fields, name="v", optional=True), {"id": "i", "payload": "x"})
