@@ -7,23 +7,26 @@ import sys
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from connect.testing.child import Child, Stoppable
+
+if TYPE_CHECKING:
+    import httpx
 
 _READY_SECONDS = 60
 
 
 class _Server(Stoppable):
-    """A server with its data under `data_dir`; ready when the constructor returns, and again on the same
-    ports when `start` returns."""
+    """A server with its data under `data_dir`; ready when the constructor returns, or, where it was told not
+    to wait, when `wait_until_ready` does. It is ready again on the same ports when `start` returns."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, wait: bool = True) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
         self.data_dir = data_dir
-        self.child = self._start()
+        self.child = self._launch()
+        if wait:
+            self.wait_until_ready()
 
     @abstractmethod
     def _command(self) -> list[str]:
@@ -37,15 +40,16 @@ class _Server(Stoppable):
     def _learn_ports(self, text: str) -> None:
         """Take the ports from that file."""
 
-    def _start(self) -> Child:
+    def _launch(self) -> Child:
+        self._told().unlink(missing_ok=True)
+        log = self.data_dir / f"{type(self).__name__.lower()}.log"
+        return Child([sys.executable, *self._command()], log)
+
+    def wait_until_ready(self) -> None:
+        """Raises `ChildFailed` if it does not get ready in a minute."""
         told = self._told()
-        told.unlink(missing_ok=True)
-        child = Child(
-            [sys.executable, *self._command()], self.data_dir / f"{type(self).__name__.lower()}.log"
-        )
-        child.wait_until(told.exists, _READY_SECONDS, type(self).__name__)
+        self.child.wait_until(told.exists, _READY_SECONDS, type(self).__name__)
         self._learn_ports(told.read_text())
-        return child
 
     @property
     def pid(self) -> int:
@@ -68,7 +72,8 @@ class _Server(Stoppable):
 
     def start(self) -> None:
         """Start again after `kill` or `stop`."""
-        self.child = self._start()
+        self.child = self._launch()
+        self.wait_until_ready()
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
@@ -76,12 +81,14 @@ class _Server(Stoppable):
 
 
 class Broker(_Server):
-    """The bundled broker alone, on a free port."""
+    """The bundled broker alone, on a free port unless one is given."""
 
-    def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
-        self.port = 0
+    def __init__(
+        self, data_dir: Path, settings: Mapping[str, str] | None = None, *, port: int = 0, wait: bool = True
+    ) -> None:
+        self.port = port
         self._settings = settings
-        super().__init__(data_dir)
+        super().__init__(data_dir, wait=wait)
 
     def _command(self) -> list[str]:
         command = ["-m", "broker.app", "--data-dir", str(self.data_dir), "--kafka-port", str(self.port)]
@@ -112,8 +119,10 @@ class _WithRest(_Server):
     def url(self) -> str:
         return f"{self.scheme}://127.0.0.1:{self.rest_port}"
 
-    def request(self, method: str, path: str, body: Any = None, timeout: float = 120) -> httpx.Response:
+    def request(self, method: str, path: str, body: Any = None, timeout: float = 120) -> "httpx.Response":
         """One REST call."""
+        import httpx  # here, since a start would wait for it: 0.1 s
+
         return httpx.request(method, self.url + path, json=body, timeout=timeout)
 
 
@@ -129,13 +138,14 @@ class Worker(_WithRest):
         *,
         scheme: str = "http",
         arguments: Sequence[str] = (),
+        wait: bool = True,
     ) -> None:
         self.bootstrap = bootstrap
         self.rest_port = 0
         self.scheme = scheme
         self._settings = settings or {}
         self._arguments = arguments
-        super().__init__(data_dir)
+        super().__init__(data_dir, wait=wait)
 
     def _command(self) -> list[str]:
         listener = {"listeners": f"{self.scheme}://127.0.0.1:{self.rest_port}"}

@@ -52,6 +52,22 @@ class MillstreamServers:
         directory = self._make_directory("worker")
         return self._started.enter_context(Worker(directory, bootstrap, self._worker_settings(settings)))
 
+    def broker_and_worker(self) -> "tuple[Broker, Worker]":
+        """Both on free ports, started side by side: in little more than the time of one."""
+        from connect.cli.supervisor import HOST, hold_port
+        from connect.testing.millstream import Broker, Worker
+
+        with hold_port(0, "port") as held:
+            port = held.getsockname()[1]
+            broker = Broker(self._make_directory("broker"), port=port, wait=False)
+            self._started.enter_context(broker)
+            directory, settings = self._make_directory("worker"), self._worker_settings(None)
+            worker = Worker(directory, f"{HOST}:{port}", settings, wait=False)
+            self._started.enter_context(worker)
+            for server in (broker, worker):
+                server.wait_until_ready()
+        return broker, worker
+
     def up(
         self, *, broker: Mapping[str, str] | None = None, worker: Mapping[str, str] | None = None
     ) -> "Millstream":
@@ -111,14 +127,32 @@ def millstream_servers(
 
 
 @pytest.fixture(scope="session")
-def millstream_broker(millstream_session_servers: MillstreamServers) -> "Broker":
-    """A broker for the whole session; use topics and groups of your own."""
-    return millstream_session_servers.broker()
+def _millstream_pair(
+    request: pytest.FixtureRequest, millstream_session_servers: MillstreamServers
+) -> "tuple[Broker, Worker] | None":
+    """The session's broker and worker, side by side, if one of its tests uses the worker."""
+    if any("millstream_worker" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        return millstream_session_servers.broker_and_worker()
+    return None
 
 
 @pytest.fixture(scope="session")
-def millstream_worker(millstream_session_servers: MillstreamServers, millstream_broker: "Broker") -> "Worker":
+def millstream_broker(
+    millstream_session_servers: MillstreamServers, _millstream_pair: "tuple[Broker, Worker] | None"
+) -> "Broker":
+    """A broker for the whole session; use topics and groups of your own."""
+    return _millstream_pair[0] if _millstream_pair else millstream_session_servers.broker()
+
+
+@pytest.fixture(scope="session")
+def millstream_worker(
+    millstream_session_servers: MillstreamServers,
+    millstream_broker: "Broker",
+    _millstream_pair: "tuple[Broker, Worker] | None",
+) -> "Worker":
     """A worker on `millstream_broker` for the whole session; use connector names of your own."""
+    if _millstream_pair:
+        return _millstream_pair[1]
     return millstream_session_servers.worker(millstream_broker.bootstrap)
 
 
