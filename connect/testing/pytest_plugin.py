@@ -7,6 +7,7 @@ or started before a test asks for it.
 |---|---|
 | `millstream_broker` | a broker, one for the session |
 | `millstream_worker` | a worker for that broker, one for the session |
+| `millstream_pair` | these two, started side by side, where a test of the session uses the worker |
 | `millstream_servers` | starts more of both, with settings of their own; stopped after the test |
 | `millstream_session_servers` | the same, stopped at the end of the session |
 | `millstream_topic` | a topic name that nobody else has |
@@ -127,7 +128,7 @@ def millstream_servers(
 
 
 @pytest.fixture(scope="session")
-def _millstream_pair(
+def millstream_pair(
     request: pytest.FixtureRequest, millstream_session_servers: MillstreamServers
 ) -> "tuple[Broker, Worker] | None":
     """The session's broker and worker, side by side, if one of its tests uses the worker."""
@@ -138,21 +139,21 @@ def _millstream_pair(
 
 @pytest.fixture(scope="session")
 def millstream_broker(
-    millstream_session_servers: MillstreamServers, _millstream_pair: "tuple[Broker, Worker] | None"
+    millstream_session_servers: MillstreamServers, millstream_pair: "tuple[Broker, Worker] | None"
 ) -> "Broker":
     """A broker for the whole session; use topics and groups of your own."""
-    return _millstream_pair[0] if _millstream_pair else millstream_session_servers.broker()
+    return millstream_pair[0] if millstream_pair else millstream_session_servers.broker()
 
 
 @pytest.fixture(scope="session")
 def millstream_worker(
     millstream_session_servers: MillstreamServers,
     millstream_broker: "Broker",
-    _millstream_pair: "tuple[Broker, Worker] | None",
+    millstream_pair: "tuple[Broker, Worker] | None",
 ) -> "Worker":
     """A worker on `millstream_broker` for the whole session; use connector names of your own."""
-    if _millstream_pair:
-        return _millstream_pair[1]
+    if millstream_pair:
+        return millstream_pair[1]
     return millstream_session_servers.worker(millstream_broker.bootstrap)
 
 
