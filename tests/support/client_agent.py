@@ -43,6 +43,8 @@ class Agent:
         self.codecs: Sequence[str] = ()
         self.features: frozenset[str] = frozenset()
         self.revoked: dict[str, Partitions] = {}
+        self._groups: dict[str, str] = {}
+        """Of its consumers."""
         self._log = log
         self._start()
 
@@ -83,6 +85,8 @@ class Agent:
 
     def send(self, op: str, **arguments: Any) -> None:
         """Tell it without waiting; `receive` must follow."""
+        if "group" in arguments:
+            self._groups[arguments.get("handle", "")] = arguments["group"]
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"op": op, **arguments}) + "\n")
         self._process.stdin.flush()
@@ -149,11 +153,15 @@ class Agent:
             assignments = [polled["assignment"] for polled in self.poll(*consumers)]
             if wanted(assignments):
                 return assignments
-            assert time.monotonic() < deadline, f"{self.name}: {assignments} after {seconds} s"
+            if time.monotonic() > deadline:
+                groups = {self._groups[consumer] for consumer in consumers}
+                told = [self.call("describe_group", group=group) for group in groups]
+                raise AssertionError(f"{self.name}: {assignments} after {seconds} s; the groups: {told}")
 
     def reset(self) -> None:
         """Close what a test has opened."""
         self.revoked.clear()
+        self._groups.clear()
         self.call("reset")
 
     def _tail(self) -> str:

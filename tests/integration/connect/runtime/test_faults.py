@@ -154,13 +154,13 @@ def test_a_task_that_will_not_stop_is_killed_in_time(broker: Broker, kafka_topic
         ("task_configs raises", "ConnectException: no tasks today"),
         (
             "task_configs hangs",
-            "did not answer (task_configs) in 3 s\nMain thread (most recent call last):\n",
+            "did not answer (task_configs) in 5 s\nMain thread (most recent call last):\n",
         ),
         ("task_configs dies", "was killed by SIGKILL"),
     ],
 )
 def test_a_connector_that_fails_says_why(broker: Broker, kafka_topic: str, fault: str, text: str) -> None:
-    settings = worker_settings(broker.bootstrap) | {"millstream.plugin.timeout.ms": "3000"}
+    settings = worker_settings(broker.bootstrap) | {"millstream.plugin.timeout.ms": "5000"}
 
     async def scenario() -> None:
         async with running(settings) as worker:
@@ -179,7 +179,7 @@ def test_a_connector_that_fails_says_why(broker: Broker, kafka_topic: str, fault
 
 
 def test_validate_looks_outside_in_bounded_time(broker: Broker, kafka_topic: str) -> None:
-    settings = worker_settings(broker.bootstrap) | {"millstream.plugin.timeout.ms": "3000"}
+    settings = worker_settings(broker.bootstrap) | {"millstream.plugin.timeout.ms": "5000"}
 
     async def scenario() -> None:
         async with running(settings) as worker:
