@@ -1,12 +1,15 @@
 """Where the PostgreSQL source reads: the server, the slot, the publication."""
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from pydantic import SecretStr
 
 from connect.api import Config, Importance, Kind, setting
 from connectors.postgres.driver_settings import libpq_parameters
 
+# A name, an address (IPv6 in brackets where a port follows) or the directory of a socket.
+_PLACE: Final = re.compile(r"(?:\[(?P<bracketed>[^]]*)\]|(?P<name>[^:]*|.*:.*:.*))(?::(?P<port>\d+))?")
 HIGH, LOW = Importance.HIGH, Importance.LOW
 
 
@@ -15,7 +18,11 @@ class ConnectionSettings(Config):
 
     # Connection
     topic_prefix: str = setting("topic.prefix", importance=HIGH, doc="First part of every topic name.")
-    hostname: str = setting("database.hostname", importance=HIGH, doc="Server name or address.")
+    hostname: str = setting(
+        "database.hostname", importance=HIGH,
+        doc="Server name or address, or several with commas, each with `:port` where it is another than "
+        "database.port: the first one that is no standby is taken.",
+    )  # fmt: skip
     port: int = setting(
         "database.port", default=5432, importance=HIGH, doc="Server port.", at_least=0, at_most=65535
     )
@@ -138,8 +145,10 @@ class ConnectionSettings(Config):
 
     def conninfo(self) -> dict[str, Any]:
         """libpq's parameters."""
+        hosts, ports = _places(self.hostname, self.port)
         params: dict[str, Any] = {
-            "host": self.hostname, "port": self.port, "user": self.user, "dbname": self.dbname,
+            "host": hosts, "port": ports, "user": self.user, "dbname": self.dbname,
+            "target_session_attrs": "primary" if "," in hosts else None,
             "password": self.password and self.password.get_secret_value(), "sslmode": self.sslmode,
             "sslcert": self.sslcert, "sslkey": self.sslkey, "sslrootcert": self.sslrootcert,
             "sslpassword": self.sslpassword and self.sslpassword.get_secret_value(),
@@ -150,3 +159,13 @@ class ConnectionSettings(Config):
         }  # fmt: skip
         given = {name: value for name, value in params.items() if value is not None}
         return given | libpq_parameters(self.originals)
+
+
+def _places(hostname: str, port: int) -> tuple[str, str]:
+    """libpq's host and port: `a:5433,[::1]:5434,b` is `a,::1,b` and `5433,5434,…`."""
+    places: list[tuple[str, str]] = []
+    for text in map(str.strip, hostname.split(",")):
+        found = _PLACE.fullmatch(text)
+        host = (found["bracketed"] or found["name"]) if found else text
+        places.append((host, (found and found["port"]) or str(port)))
+    return ",".join(host for host, _ in places), ",".join(port for _, port in places)

@@ -23,7 +23,8 @@ _DROP_TIMEOUT_S: Final = 5.0
 _DROP_RETRY_S: Final = 0.02
 _SLOT: Final = """
 SELECT plugin, database, confirmed_flush_lsn::text, restart_lsn::text, wal_status, active_pid,
-       coalesce(to_jsonb(s) ->> 'invalidation_reason', to_jsonb(s) ->> 'conflicting', '')
+       coalesce(to_jsonb(s) ->> 'invalidation_reason', to_jsonb(s) ->> 'conflicting', ''),
+       pg_is_in_recovery() AND coalesce((to_jsonb(s) ->> 'synced')::boolean, false)
   FROM pg_replication_slots s WHERE slot_name = %s
 """
 
@@ -69,13 +70,18 @@ def find_slot(
     row = connection.execute(_SLOT, (config.slot_name,)).fetchone()
     if row is None:
         return None
-    plugin, database, confirmed, restart, wal_status, reader, reason = row
+    plugin, database, confirmed, restart, wal_status, reader, reason, is_copy = row
     name = config.slot_name
     if plugin != config.plugin_name or database != config.dbname:
         actual = f"plugin {plugin} in database {database}" if plugin else "physical replication"
         raise ConnectError(
             f"replication slot {name} is for {actual}, not for {config.plugin_name} in {config.dbname}: "
             f"set slot.name to another one, or drop it with {drop_statement(name)}"
+        )
+    if is_copy:
+        raise RetriableError(
+            f"replication slot {name} is the copy of a failover slot, and the server still a standby: it can "
+            "be read when the server is promoted"
         )
     if confirmed is None and wal_status != "lost":
         raise RetriableError(f"replication slot {name} is just being made by PID {reader}")

@@ -25,6 +25,16 @@ def test_defaults() -> None:
     assert config.placeholder == "__debezium_unavailable_value"
 
 
+@pytest.mark.parametrize(("hostname", "hosts", "ports"), [
+    ("h", "h", "5432"), ("::1", "::1", "5432"), ("[::1]:5433", "::1", "5433"), ("/run/pg", "/run/pg", "5432"),
+    ("a:5433, b,[fe80::1]:1", "a,b,fe80::1", "5433,5432,1"), ("a:b", "a:b", "5432"),
+])  # fmt: skip
+def test_several_servers(hostname: str, hosts: str, ports: str) -> None:
+    info = PostgresSourceConfig.parse(BASE | {"database.hostname": hostname}).conninfo()
+    assert (info["host"], info["port"]) == (hosts, ports)
+    assert info.get("target_session_attrs") == ("primary" if "," in hosts else None)
+
+
 def test_required() -> None:
     _, found = PostgresSourceConfig.examine({})
     assert {error.name for error in found} == {
