@@ -47,6 +47,7 @@ def here(postgres: PostgresServer, s3: S3Server, tmp_path_factory: pytest.TempPa
         "store.url": s3.endpoint,
         "aws.access.key.id": s3.access_key,
         "aws.secret.access.key": s3.secret_key,
+        "iceberg.catalog.uri": f"sqlite:///{folder}/catalog.db",
         "folder": str(folder),
     }
 

@@ -5,6 +5,7 @@ date, time, decimal or UUID that it spells.
 """
 
 import base64
+import datetime
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -99,6 +100,8 @@ def _cast(array: pa.Array, target: pa.DataType) -> pa.Array:
     if pa.types.is_string(source):
         if pa.types.is_timestamp(target):
             return _text_as_timestamp(array, target)
+        if pa.types.is_time64(target):
+            return _each(array, datetime.time.fromisoformat, target)
         if pa.types.is_large_binary(target) or pa.types.is_fixed_size_binary(target):
             # As JSON of Connect has bytes.
             return _each(array, lambda value: base64.b64decode(value, validate=True), target)

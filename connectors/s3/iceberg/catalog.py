@@ -1,5 +1,6 @@
 """The catalog: finds tables, makes and changes them."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -41,6 +42,9 @@ class Tables:
     def catalog(self) -> Catalog:
         """Connected when it is first asked for."""
         if self._catalog is None:
+            if "s3.endpoint" in self._properties:
+                # Not every store that speaks S3 knows AWS's checksums; Arrow has no setting for them.
+                os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
             with explained(f"open the catalog {self._settings.iceberg_catalog}"):
                 self._catalog = load_catalog(self._settings.iceberg_catalog, **self._properties)
         return self._catalog

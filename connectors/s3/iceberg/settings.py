@@ -213,7 +213,7 @@ def sqlalchemy_url(uri: str, user: str | None = None, password: str | None = Non
     scheme, separator, rest = url.partition("://")
     if scheme in ("postgresql", "postgres"):
         scheme = "postgresql+psycopg"
-    if user and "@" not in rest:
+    if user and "@" not in rest and scheme != "sqlite":
         rest = f"{quote(user, safe='')}{':' + quote(password, safe='') if password else ''}@{rest}"
     return f"{scheme}{separator}{rest}"
 
