@@ -133,15 +133,19 @@ def _malformed(message: bytes, why: str) -> MalformedMessage:
 
 
 def begin(message: bytes) -> Begin:
-    with _whole(message):
+    try:
         _, final_lsn, commit_us, xid = _BEGIN.unpack(message)
-        return Begin(final_lsn, commit_us + POSTGRES_EPOCH_US, xid)
+    except struct.error as exc:
+        raise _malformed(message, str(exc)) from exc
+    return Begin(final_lsn, commit_us + POSTGRES_EPOCH_US, xid)
 
 
 def commit(message: bytes) -> Commit:
-    with _whole(message):
+    try:
         _, _, commit_lsn, end_lsn, commit_us = _COMMIT.unpack(message)
-        return Commit(commit_lsn, end_lsn, commit_us + POSTGRES_EPOCH_US)
+    except struct.error as exc:
+        raise _malformed(message, str(exc)) from exc
+    return Commit(commit_lsn, end_lsn, commit_us + POSTGRES_EPOCH_US)
 
 
 def stream_start(message: bytes) -> int:

@@ -21,7 +21,7 @@ from connectors.postgres.plan import TablePlan
 from connectors.postgres.records import CREATE, READ, RECORD_OVERHEAD_BYTES, Change, RecordMaker
 from connectors.postgres.schema_changes import SchemaChanges
 from connectors.postgres.signal_watch import SignalWatch
-from connectors.postgres.stream_runs import ROW_HEAD, Place, Run, is_plain
+from connectors.postgres.stream_runs import ROW_HEAD, ROWS_MAX, Place, Run, is_plain, unfinished
 from connectors.postgres.transactions import MESSAGES, TransactionRecords
 from connectors.postgres.type_map import UnknownLabelError
 from connectors.postgres.unavailable import UnavailableValues
@@ -132,10 +132,12 @@ class Stream:
         tail = timestamps(time.time_ns())
         deadline = time.monotonic() + wait_s
         self._interrupted = False
-        while len(batch) + len(self._run) <= batch_size and size < bytes_max and not self._interrupted:
+        run, records = self._run, len(batch)
+        while records <= batch_size and size < bytes_max and not self._interrupted:
             message = next(self._arrived, None) or self._receive()
             if message is None:
-                if len(batch) + len(self._run) > (1 if self._last_lsn >= 0 else 0):
+                self._end_run(tail, batch)
+                if len(batch) > (1 if self._last_lsn >= 0 else 0):
                     break
                 self._send_status_if_due()
                 left_s = deadline - time.monotonic()
@@ -143,12 +145,16 @@ class Stream:
                     break
                 heard = True
                 tail = timestamps(time.time_ns())
-            elif message[ROW_HEAD] == self._run.head:
-                size += len(message) + RECORD_OVERHEAD_BYTES
-                self._plain_row(message, tail, batch)
+                continue
+            size += len(message) + RECORD_OVERHEAD_BYTES
+            if message[ROW_HEAD] == run.head:
+                run.rows.append(message)
+                records += 1
+                if len(run.rows) >= ROWS_MAX:
+                    self._write_run(tail, batch)
             elif message[0] == XLOG_DATA:
-                size += len(message) + RECORD_OVERHEAD_BYTES
                 self._data(message, tail, batch)
+                records = len(batch) + len(run.rows)
             elif message[0] == _KEEPALIVE:
                 self._keepalive(message)
         self._end_run(tail, batch)  # the next one asks anew whether a signal needs to see its rows
@@ -176,8 +182,8 @@ class Stream:
         if kind not in _ROWS:
             self._other(kind, lsn, message[XLOG_HEAD_BYTES:], tail, batch)
         elif (plan := self._plan_of_run(kind, oid, lsn, message)) is not None:
-            self._run.begin(message[ROW_HEAD], plan)
-            self._plain_row(message, tail, batch)
+            self._run.begin(message[ROW_HEAD], plan, self._place or self._new_place(), self._last_lsn)
+            self._run.rows.append(message)
         else:
             self._row(kind, oid, lsn, message, tail, batch)
 
@@ -192,18 +198,16 @@ class Stream:
             return None
         return plan if self._watch is None or self._watch.ignores(plan) else None
 
-    def _plain_row(self, message: bytes, tail: str, batch: RecordBatch) -> None:
-        lsn, kind, _ = _CHANGE_HEAD(message)
-        self.seen[kind] += 1
+    def _write_run(self, tail: str, batch: RecordBatch) -> None:
         run = self._run
-        if lsn == self._last_lsn and not run and batch:
-            batch[-1].source_offset = self._unfinished(batch[-1].source_offset, lsn)
-        self._last_lsn = lsn
-        if run.add(lsn, message, self._place or self._new_place()):
-            run.write(tail, batch)
+        self.seen[run.head[0]] += len(run.rows)
+        last_lsn, place = run.write(tail, batch)
+        if place is self._place:  # its transaction goes on
+            self._last_lsn = last_lsn
 
     def _end_run(self, tail: str, batch: RecordBatch) -> None:
-        self._run.write(tail, batch)
+        if self._run.rows:
+            self._write_run(tail, batch)
         self._run.end()
 
     def _row(self, kind: int, oid: int, lsn: int, data: bytes, tail: str, batch: RecordBatch) -> None:
@@ -339,6 +343,8 @@ class Stream:
         if self._watch is not None:
             self._watch.transaction(begin.xid)
         self._place = None
+        if self._run.is_open:
+            self._run.part(self._new_place())
         self._skip_until = 0
         if self._resume is not None:
             if begin.final_lsn < self._resume.commit_lsn:
@@ -443,8 +449,7 @@ class Stream:
     def _unfinished(self, offset: Mapping[str, Any], lsn: int) -> dict[str, Any]:
         """The offset of a record when more at the same position has to follow."""
         transaction = self._maker.transaction
-        known = offset if transaction is None else transaction.unfinished(offset)
-        return {**known, "lsn_proc": lsn - 1}
+        return unfinished(offset if transaction is None else transaction.unfinished(offset), lsn)
 
     def _offset(self, lsn: int, operation: str) -> dict[str, Any]:
         offset = (self._place or self._new_place()).offset(lsn, operation)

@@ -4,6 +4,7 @@ A plain row is an insert, or an update that tells nothing of the old row. A run 
 with nothing between them but the ends and beginnings of their transactions.
 """
 
+import struct
 from bisect import bisect
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
@@ -21,9 +22,10 @@ from connectors.postgres.records import CREATE, UPDATE, RecordMaker
 ROW_HEAD: Final = slice(XLOG_HEAD_BYTES, XLOG_HEAD_BYTES + 8)
 """Where a message has the kind of the change, the relation, the kind of row and its number of columns: all
 that the rows of a run have in common."""
+position: Final = struct.Struct(">xQ").unpack_from
 _NONE: Final = b"none"
-_ROWS_MAX: Final = 1_000
-_BYTES_MAX: Final = 256 << 10
+ROWS_MAX: Final = 1_000
+"""So many are written at once: what they become should stay in the processor's cache."""
 _ROWS_MIN: Final = 4
 """Fewer rows are made one by one."""
 
@@ -53,55 +55,58 @@ class Place(NamedTuple):
 
 
 class Run:
-    """One run after the other. `head` is that of its messages."""
+    """One run after the other. `head` is that of its messages, `rows` are those that are to be written;
+    whoever has read a message with this head appends it there."""
 
     def __init__(self, maker: RecordMaker, unreadable: Unreadable) -> None:
         self._maker = maker
         self._unreadable = unreadable
-        self.end()
+        self.head = _NONE
+        self.rows: list[bytes] = []
+        self._lsns: list[int] = []
+        self._parts: list[tuple[int, Place]] = []  # the first row of each transaction
+        self._last_lsn = -1
 
-    def begin(self, head: bytes, plan: TablePlan) -> None:
-        """The rows with this head belong together; those before them were written."""
+    def begin(self, head: bytes, plan: TablePlan, place: Place, last_lsn: int) -> None:
+        """The rows with this head belong together; those before them were written. `last_lsn` is the position
+        of the record before them, -1 if no row can have the same."""
         self.head = head
         self._plan = plan
         self._op, self._operation = (CREATE, "INSERT") if head[0] == pgoutput.INSERT else (UPDATE, "UPDATE")
+        self._parts = [(0, place)]
+        self._last_lsn = last_lsn
+
+    @property
+    def is_open(self) -> bool:
+        """It has begun and not ended."""
+        return self.head is not _NONE
+
+    def part(self, place: Place) -> None:
+        """The rows that follow are of another transaction."""
+        self._parts.append((len(self.rows), place))
+
+    def write(self, tail: str, batch: RecordBatch) -> tuple[int, Place]:
+        """Append the records of the rows, the last one singly, and forget them; the run may go on. The
+        position and the transaction of the last row."""
+        self._lsns = lsns = [position(message)[0] for message in self.rows]
+        if lsns[0] == self._last_lsn and batch:
+            batch[-1].source_offset = unfinished(batch[-1].source_offset, lsns[0])
+        if len(lsns) < _ROWS_MIN or not self._write_columns(tail, batch):
+            self._write_singly(tail, batch)
+        place = _place_of(self._parts, len(lsns) - 1)
+        self.rows = []
+        self._parts = [(0, self._parts[-1][1])]
+        self._last_lsn = lsns[-1]
+        return lsns[-1], place
 
     def end(self) -> None:
-        """No more rows, until another one begins; all were written."""
+        """No more rows until another one begins; all were written."""
         self.head = _NONE
-        self._place: Place | None = None
-        self._clear()
-
-    def _clear(self) -> None:
-        self._messages: list[bytes] = []
-        self._lsns: list[int] = []
-        self._parts: list[tuple[int, Place]] = []  # the first row of each transaction
-        self._bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._lsns)
-
-    def add(self, lsn: int, message: bytes, place: Place) -> bool:
-        """Whether there is enough to be written."""
-        if place is not self._place or not self._lsns:
-            self._place = place
-            self._parts.append((len(self._lsns), place))
-        self._lsns.append(lsn)
-        self._messages.append(message)
-        self._bytes += len(message)
-        return len(self._lsns) >= _ROWS_MAX or self._bytes >= _BYTES_MAX
-
-    def write(self, tail: str, batch: RecordBatch) -> None:
-        """Append the rows' records, the last one singly, and forget them; the run may go on."""
-        if self._lsns:
-            if len(self._lsns) < _ROWS_MIN or not self._write_columns(tail, batch):
-                self._write_singly(tail, batch)
-            self._clear()
 
     def _write_columns(self, tail: str, batch: RecordBatch) -> bool:
         plan, last = self._plan, len(self._lsns) - 1
         try:
-            texts, has_gaps = pgoutput.texts(self._messages, len(plan.encoders), XLOG_HEAD_BYTES)
+            texts, has_gaps = pgoutput.texts(self.rows, len(plan.encoders), XLOG_HEAD_BYTES)
             columns = fragments(plan, texts, has_gaps)
         except (pgoutput.MalformedMessage, ConnectError):  # only the row that it is about is to fail
             return False
@@ -112,8 +117,7 @@ class Run:
         if records is None:
             return False
         batch.add(records)
-        lsn, (_, place) = self._lsns[-1], self._parts[-1]
-        block = place.source.block(plan.source_table, lsn)
+        block = _place_of(self._parts, last).source.block(plan.source_table, self._lsns[-1])
         batch.append(self._maker.present(self._op, plan, row_of(columns, last), block, tail, offset_of(last)))
         return True
 
@@ -127,7 +131,7 @@ class Run:
         blocks: list[str] = []
         for (start, place), end in zip(self._parts, ends, strict=True):
             block = place.source.block
-            blocks += [block(table, lsn) for lsn in self._lsns[start:end]]
+            blocks += [block(table, lsn) for lsn in self._lsns[start : min(end, count)]]
         return "%s", [blocks]
 
     def _offsets(self) -> Callable[[int], dict[str, Any]]:
@@ -137,14 +141,13 @@ class Run:
         def offset_of(number: int) -> dict[str, Any]:
             lsn = lsns[number]
             offset = _place_of(parts, number).offset(lsn, operation)
-            # More rows at the same position have to follow.
-            return {**offset, "lsn_proc": lsn - 1} if lsns[number + 1] == lsn else offset
+            return unfinished(offset, lsn) if lsns[number + 1] == lsn else offset
 
         return offset_of
 
     def _write_singly(self, tail: str, batch: RecordBatch) -> None:
         plan, offset_of = self._plan, self._offsets()
-        for number, (lsn, message) in enumerate(zip(self._lsns, self._messages, strict=True)):
+        for number, (lsn, message) in enumerate(zip(self._lsns, self.rows, strict=True)):
             try:
                 _, _, row = pgoutput.row(message, plan.encoders, plan.unavailable, XLOG_HEAD_BYTES)
             except pgoutput.MalformedMessage as exc:
@@ -159,6 +162,11 @@ def is_plain(message: bytes, width: int) -> bool:
     """Whether the insert or update in a message of the stream is a plain row of so many columns."""
     head = message[ROW_HEAD]
     return head[0] != pgoutput.DELETE and head[5] == pgoutput.NEW and int.from_bytes(head[6:], "big") == width
+
+
+def unfinished(offset: Mapping[str, Any], lsn: int) -> dict[str, Any]:
+    """The offset of a record when more at the same position has to follow."""
+    return {**offset, "lsn_proc": lsn - 1}
 
 
 def _place_of(parts: Sequence[tuple[int, Place]], number: int) -> Place:

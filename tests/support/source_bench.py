@@ -140,7 +140,8 @@ class Bench:
             self.task, self.context, channel, self.kafka,
             self.delivery,
             key_converter=converters[0], value_converter=converters[1], header_converter=header_converter,
-            transforms=transforms, errors=ErrorHandler(config, channel.wait, time.monotonic), topic_creator=None,
+            transforms=transforms, errors=ErrorHandler(config, channel.wait, time.monotonic),
+            topic_creator=None,
         )  # fmt: skip
 
     def run(self) -> list[Any]:
