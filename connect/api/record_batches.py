@@ -79,6 +79,7 @@ class RecordBatch(Sequence[SourceRecord]):
         self.parts: list[Sequence[SourceRecord]] = [self._single]
 
     def append(self, record: SourceRecord) -> None:
+        """Append one, singly."""
         self._single.append(record)
 
     def __iadd__(self, records: Iterable[SourceRecord]) -> "RecordBatch":

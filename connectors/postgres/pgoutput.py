@@ -8,6 +8,7 @@ anything else, such as a message that is cut short.
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from connect.api import ConnectError
@@ -19,7 +20,7 @@ BEGIN, COMMIT, ORIGIN, RELATION = b"B"[0], b"C"[0], b"O"[0], b"R"[0]
 INSERT, UPDATE, DELETE, TRUNCATE, MESSAGE = b"I"[0], b"U"[0], b"D"[0], b"T"[0], b"M"[0]
 TYPE, STREAM_START, STREAM_STOP = b"Y"[0], b"S"[0], b"E"[0]
 STREAM_COMMIT, STREAM_ABORT = b"c"[0], b"A"[0]
-_NEW, _KEY, _OLD = b"N"[0], b"K"[0], b"O"[0]
+NEW, _KEY, _OLD = b"N"[0], b"K"[0], b"O"[0]
 _NULL, _UNSENT, _TEXT = b"n"[0], b"u"[0], b"t"[0]
 
 _BEGIN: Final = struct.Struct(">cQqI")
@@ -32,6 +33,10 @@ _COLUMN_TAIL: Final = struct.Struct(">Ii")
 _VALUE_HEAD: Final = struct.Struct(">BI").unpack_from
 # Room to read the head of a value that has none behind the last one, NULL or unchanged.
 _PADDING: Final = b"\0\0\0\0"
+# Kind, relation, kind of row and number of columns come before the values.
+_TUPLE: Final = 8
+_SHORT_TEXT: Final = "t\0\0\0"
+_behind_length: Final = itemgetter(slice(1, None))
 _TRUNCATE_HEAD: Final = struct.Struct(">xIB")
 _MESSAGE_HEAD: Final = struct.Struct(">xBQ")
 
@@ -128,15 +133,19 @@ def _malformed(message: bytes, why: str) -> MalformedMessage:
 
 
 def begin(message: bytes) -> Begin:
-    with _whole(message):
+    try:
         _, final_lsn, commit_us, xid = _BEGIN.unpack(message)
-        return Begin(final_lsn, commit_us + POSTGRES_EPOCH_US, xid)
+    except struct.error as exc:
+        raise _malformed(message, str(exc)) from exc
+    return Begin(final_lsn, commit_us + POSTGRES_EPOCH_US, xid)
 
 
 def commit(message: bytes) -> Commit:
-    with _whole(message):
+    try:
         _, _, commit_lsn, end_lsn, commit_us = _COMMIT.unpack(message)
-        return Commit(commit_lsn, end_lsn, commit_us + POSTGRES_EPOCH_US)
+    except struct.error as exc:
+        raise _malformed(message, str(exc)) from exc
+    return Commit(commit_lsn, end_lsn, commit_us + POSTGRES_EPOCH_US)
 
 
 def stream_start(message: bytes) -> int:
@@ -224,7 +233,7 @@ def row(
     try:
         kind, tag, pos = message[base], message[base + 5], base + 6
         padded = message + _PADDING
-        if tag == _NEW:
+        if tag == NEW:
             new, pos = _read_tuple(padded, pos, encoders, unavailable)
             if pos != len(message) or kind == DELETE:
                 raise ValueError(f"it should have {pos - base} bytes")
@@ -234,7 +243,7 @@ def row(
         old, pos = _read_tuple(padded, pos, encoders, unavailable)
         after = None
         if kind == UPDATE:
-            if padded[pos] != _NEW:
+            if padded[pos] != NEW:
                 raise ValueError("the new row is missing")
             # A full old row has the values that the new one leaves out as unchanged.
             after, pos = _read_tuple(padded, pos + 1, encoders, old if tag == _OLD else unavailable)
@@ -270,6 +279,63 @@ def _read_tuple(
             else:
                 raise ValueError(f"unknown kind of value {kind:#x}")
     return fragments, pos
+
+
+def texts(messages: Sequence[bytes], width: int, base: int = 0) -> tuple[list[Sequence[str]], bool]:
+    """The texts of the new rows of inserts, and of updates without an old row, each starting at `base`, by
+    column; and whether `ABSENT` or `UNCHANGED` are among them."""
+    rows = [message[base + _TUPLE :] for message in messages]
+    quick = _plain_texts(rows, width)
+    if quick is not None:
+        return quick, False
+    by_row = [_texts(row, width) for row in rows]
+    return list(zip(*by_row, strict=True)), True
+
+
+def _plain_texts(rows: Sequence[bytes], width: int) -> list[Sequence[str]] | None:
+    """None unless each value is a text of less than 256 bytes. Such a one begins with `_SHORT_TEXT` and a
+    byte that is its length; no text has a NUL, so that these bytes are found nowhere else."""
+    pieces = b"".join(rows).decode("latin-1").split(_SHORT_TEXT)
+    if len(pieces) != width * len(rows) + 1 or pieces[0] or not width:
+        return None
+    columns = [list(map(_behind_length, pieces[place::width])) for place in range(1, width + 1)]
+    # Whatever is missing of a message is missing at its end.
+    lengths = "".join([piece[:1] for piece in pieces[width::width]]).encode("latin-1")
+    if lengths != bytes(map(len, columns[-1])):
+        return None
+    try:
+        return [
+            column if "".join(column).isascii()
+            else "\0".join(column).encode("latin-1").decode().split("\0")
+            for column in columns
+        ]  # fmt: skip
+    except UnicodeDecodeError:
+        return None
+
+
+def _texts(row: bytes, width: int) -> list[str]:
+    texts: list[str] = []
+    append = texts.append
+    padded, pos = row + _PADDING, 0
+    try:
+        for _ in range(width):
+            kind, size = _VALUE_HEAD(padded, pos)
+            if kind == _TEXT:
+                start = pos + 5
+                pos = start + size
+                append(row[start:pos].decode())
+            else:
+                pos += 1
+                if kind == _NULL:
+                    append(ABSENT)
+                elif kind == _UNSENT:
+                    append(UNCHANGED)
+                else:
+                    raise ValueError(f"unknown kind of value {kind:#x}")
+        _at_end(row, pos)
+    except (struct.error, ValueError) as exc:
+        raise _malformed(row, str(exc)) from exc
+    return texts
 
 
 def _string(message: bytes, pos: int) -> tuple[str, int]:

@@ -85,6 +85,10 @@ class SignalWatch:
     def written(self, window: Window) -> None:
         self._incremental.written(window)
 
+    def ignores(self, plan: TablePlan) -> bool:
+        """Whether changes of a table need not be shown to `row`, and offsets have nothing to tell."""
+        return plan.source_table != self._signal_table and self._incremental.is_idle and not self.fields()
+
     def row(
         self, kind: int, plan: TablePlan, old: Row | None, new: Row | None, xid: int, is_skipped: bool
     ) -> Window | None:

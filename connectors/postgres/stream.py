@@ -2,17 +2,17 @@
 
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import psycopg
 import structlog
 
-from connect.api import ConnectError, SourceRecord
+from connect.api import ConnectError, RecordBatch, SourceRecord
 from connectors.postgres import pgoutput
 from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.connection import XLOG_DATA, XLOG_HEAD_BYTES, MessageReader, ReplicationConnection
-from connectors.postgres.envelope import SourceBlocks, TransactionSource, timestamps
+from connectors.postgres.envelope import SourceBlocks, timestamps
 from connectors.postgres.incremental_chunks import Window
 from connectors.postgres.incremental_context import without_context
 from connectors.postgres.messages import SOURCE_TABLE, MessageRecords
@@ -21,10 +21,13 @@ from connectors.postgres.plan import TablePlan
 from connectors.postgres.records import CREATE, READ, RECORD_OVERHEAD_BYTES, Change, RecordMaker
 from connectors.postgres.schema_changes import SchemaChanges
 from connectors.postgres.signal_watch import SignalWatch
+from connectors.postgres.stream_runs import ROW_HEAD, ROWS_MAX, Place, Run, is_plain, unfinished
 from connectors.postgres.transactions import MESSAGES, TransactionRecords
 from connectors.postgres.type_map import UnknownLabelError
 from connectors.postgres.unavailable import UnavailableValues
 
+_TAKEN_MAX: Final = 1_000
+_TAKEN_BYTES_MAX: Final = 1 << 20
 _KEEPALIVE: Final = b"k"[0]
 # The position in the WAL, the type of the message behind it, and the relation's oid where it is a row.
 _CHANGE_HEAD: Final = struct.Struct(">xQ16xBI").unpack_from
@@ -110,26 +113,30 @@ class Stream:
         self._last_commit_us = 0
         self._last_xid: int | None = None
         self._origin: tuple[str, int] | None = None
-        self._source: TransactionSource | None = None
+        self._place: Place | None = None
         self._skip_until = 0
         self._last_lsn = -1
         self._held: list[SourceRecord] = []
+        self._arrived: Iterator[bytes] = iter(())
+        self._run = Run(self._maker, self._unreadable)
         self.seen = dict.fromkeys((*_ROWS, pgoutput.TRUNCATE), 0)
         self.filtered = self.commits = 0
 
     # --- reading
 
-    def read(self, batch_size: int, bytes_max: int, wait_s: float) -> list[SourceRecord]:
+    def read(self, batch_size: int, bytes_max: int, wait_s: float) -> RecordBatch:
         """The next records; empty when none came within `wait_s`. Returns as soon as there are some."""
-        batch, self._held = self._held, []
+        batch = RecordBatch(self._held)
+        self._held = []
         size, heard = 0, False
-        receive = self._reader.receive
         tail = timestamps(time.time_ns())
         deadline = time.monotonic() + wait_s
         self._interrupted = False
-        while len(batch) <= batch_size and size < bytes_max and not self._interrupted:
-            message = receive()
+        run, records = self._run, len(batch)
+        while records <= batch_size and size < bytes_max and not self._interrupted:
+            message = next(self._arrived, None) or self._receive()
             if message is None:
+                self._end_run(tail, batch)
                 if len(batch) > (1 if self._last_lsn >= 0 else 0):
                     break
                 self._send_status_if_due()
@@ -138,26 +145,72 @@ class Stream:
                     break
                 heard = True
                 tail = timestamps(time.time_ns())
+                continue
+            size += len(message) + RECORD_OVERHEAD_BYTES
+            if message[ROW_HEAD] == run.head:
+                run.rows.append(message)
+                records += 1
+                if len(run.rows) >= ROWS_MAX:
+                    self._write_run(tail, batch)
             elif message[0] == XLOG_DATA:
-                size += len(message) + RECORD_OVERHEAD_BYTES
-                if len(message) < _CHANGE_BYTES_MIN:
-                    raise pgoutput.MalformedMessage(
-                        f"a message of {len(message)} bytes is too short: {message!r}"
-                    )
-                lsn, kind, oid = _CHANGE_HEAD(message)
-                if kind in _ROWS:
-                    self._row(kind, oid, lsn, message, tail, batch)
-                else:
-                    self._other(kind, lsn, message[XLOG_HEAD_BYTES:], tail, batch)
+                self._data(message, tail, batch)
+                records = len(batch) + len(run.rows)
             elif message[0] == _KEEPALIVE:
                 self._keepalive(message)
+        self._end_run(tail, batch)  # the next one asks anew whether a signal needs to see its rows
         self._notice_silence(heard or size > 0)
         self._send_status_if_due()
         if batch and (self._last_lsn >= 0 or len(batch) > batch_size):
             self._held = [batch.pop()]
         return batch
 
-    def _row(self, kind: int, oid: int, lsn: int, data: bytes, tail: str, batch: list[SourceRecord]) -> None:
+    def _receive(self) -> bytes | None:
+        self._arrived = iter(self._reader.take(_TAKEN_MAX, _TAKEN_BYTES_MAX))
+        return next(self._arrived, None)
+
+    def _data(self, message: bytes, tail: str, batch: RecordBatch) -> None:
+        if len(message) < _CHANGE_BYTES_MIN:
+            raise pgoutput.MalformedMessage(f"a message of {len(message)} bytes is too short: {message!r}")
+        lsn, kind, oid = _CHANGE_HEAD(message)
+        if kind == pgoutput.COMMIT or kind == pgoutput.BEGIN:
+            # A run of rows goes on behind them, if they make no records and no rows are passed over.
+            if self._transactions is not None or self._resume is not None:
+                self._end_run(tail, batch)
+            self._boundary(kind, lsn, message[XLOG_HEAD_BYTES:], batch)
+            return
+        self._end_run(tail, batch)
+        if kind not in _ROWS:
+            self._other(kind, lsn, message[XLOG_HEAD_BYTES:], tail, batch)
+        elif (plan := self._plan_of_run(kind, oid, lsn, message)) is not None:
+            self._run.begin(message[ROW_HEAD], plan, self._place or self._new_place(), self._last_lsn)
+            self._run.rows.append(message)
+        else:
+            self._row(kind, oid, lsn, message, tail, batch)
+
+    def _plan_of_run(self, kind: int, oid: int, lsn: int, message: bytes) -> TablePlan | None:
+        """The plan of a row that is the first of a run, None for any other row."""
+        if kind in self._skipped or lsn <= self._skip_until or self._begin is None or self._undescribed:
+            return None
+        if self._maker.transaction is not None or self._unavailable is not None:
+            return None
+        plan = self._plans.get(oid)
+        if plan is None or not is_plain(message, len(plan.encoders)):
+            return None
+        return plan if self._watch is None or self._watch.ignores(plan) else None
+
+    def _write_run(self, tail: str, batch: RecordBatch) -> None:
+        run = self._run
+        self.seen[run.head[0]] += len(run.rows)
+        last_lsn, place = run.write(tail, batch)
+        if place is self._place:  # its transaction goes on
+            self._last_lsn = last_lsn
+
+    def _end_run(self, tail: str, batch: RecordBatch) -> None:
+        if self._run.rows:
+            self._write_run(tail, batch)
+        self._run.end()
+
+    def _row(self, kind: int, oid: int, lsn: int, data: bytes, tail: str, batch: RecordBatch) -> None:
         self.seen[kind] += 1
         if lsn <= self._skip_until or (kind in self._skipped and self._watch is None):
             return
@@ -196,7 +249,7 @@ class Stream:
         if self._unavailable is not None and new is not None:
             plan = self._unavailable.resolve(plan, data, XLOG_HEAD_BYTES, new)
         offset = self._at(lsn, _ROWS[kind], batch)
-        source = (self._source or self._new_source()).block(plan.source_table, lsn)
+        source = (self._place or self._new_place()).source.block(plan.source_table, lsn)
         if kind == pgoutput.INSERT and new is not None:
             batch.append(self._maker.present(CREATE, plan, new, source, tail, offset))
         else:
@@ -213,7 +266,7 @@ class Stream:
         if window is not None:
             self._write(window, lsn, tail, batch)
 
-    def _write(self, window: Window, lsn: int, tail: str, batch: list[SourceRecord]) -> None:
+    def _write(self, window: Window, lsn: int, tail: str, batch: RecordBatch) -> None:
         """The rows of an incremental snapshot that belong here. Only with the last one they are done."""
         assert self._watch is not None
         source = self.incremental_source(window, lsn)
@@ -251,24 +304,20 @@ class Stream:
             log.warning("a change cannot be read and is left out", table=plan.table.full_name,
                         lsn=show_lsn(lsn), why=str(exc))  # fmt: skip
 
-    def _numbered(self, batch: list[SourceRecord]) -> None:
+    def _numbered(self, batch: RecordBatch) -> None:
         """The last record's offset tells how many events of its transaction there are so far."""
         assert self._maker.transaction is not None
         batch[-1].source_offset = {**batch[-1].source_offset, **self._maker.transaction.offset()}
 
-    def _other(self, kind: int, lsn: int, message: bytes, tail: str, batch: list[SourceRecord]) -> None:
-        if kind == pgoutput.BEGIN:
-            self._begin_transaction(pgoutput.begin(message), lsn, batch)
-        elif kind == pgoutput.COMMIT:
-            self._commit(pgoutput.commit(message), batch)
-        elif kind == pgoutput.RELATION:
+    def _other(self, kind: int, lsn: int, message: bytes, tail: str, batch: RecordBatch) -> None:
+        if kind == pgoutput.RELATION:
             self._described(pgoutput.relation(message))
         elif kind == pgoutput.TRUNCATE:
             self._truncate(pgoutput.truncate(message), lsn, tail, batch)
         elif kind == pgoutput.ORIGIN:
             found = pgoutput.origin(message)
             self._origin = (found.name, found.commit_lsn)
-            self._source = None
+            self._place = None
         elif kind == pgoutput.MESSAGE:
             self._message(pgoutput.logical_message(message), lsn, batch)
         # A type's description tells nothing that the catalog does not.
@@ -281,13 +330,21 @@ class Stream:
         if self._schema_changes is not None and plan is not None:
             self._undescribed.append(plan)
 
-    def _begin_transaction(self, begin: pgoutput.Begin, lsn: int, batch: list[SourceRecord]) -> None:
+    def _boundary(self, kind: int, lsn: int, message: bytes, batch: RecordBatch) -> None:
+        if kind == pgoutput.COMMIT:
+            self._commit(pgoutput.commit(message), batch)
+        else:
+            self._begin_transaction(pgoutput.begin(message), lsn, batch)
+
+    def _begin_transaction(self, begin: pgoutput.Begin, lsn: int, batch: RecordBatch) -> None:
         # All that committed before it comes before this transaction, whose changes may be older.
         self._floor = max(self._commit_lsn, self._received, self._confirmed)
         self._begin = begin
         if self._watch is not None:
             self._watch.transaction(begin.xid)
-        self._source = None
+        self._place = None
+        if self._run.is_open:
+            self._run.part(self._new_place())
         self._skip_until = 0
         if self._resume is not None:
             if begin.final_lsn < self._resume.commit_lsn:
@@ -310,7 +367,7 @@ class Stream:
                     self._transactions.began(transaction, lsn or begin.final_lsn, begin.commit_us, offset)
                 )
 
-    def _commit(self, commit: pgoutput.Commit, batch: list[SourceRecord]) -> None:
+    def _commit(self, commit: pgoutput.Commit, batch: RecordBatch) -> None:
         end, begin = commit.end_lsn, self._begin
         if self._transactions is not None and self._maker.transaction is not None and begin is not None:
             offset = {"lsn_proc": end, "messageType": "COMMIT", "lsn_commit": end, "lsn": end,
@@ -322,18 +379,18 @@ class Stream:
         self._last_xid = begin and begin.xid
         self.commits += 1
         self._skip_until = 0
-        self._begin = self._source = self._origin = None
+        self._begin = self._place = self._origin = None
         self._last_lsn = -1
         if self._watch is not None:
             self._interrupted = self._watch.wants_pause or self._watch.is_passed(end)
 
-    def _describe(self, lsn: int, batch: list[SourceRecord]) -> None:
+    def _describe(self, lsn: int, batch: RecordBatch) -> None:
         """Tell what tables look like before the first change that needs it: their descriptions come without a
         position."""
         offset = {**self._offset(lsn, "NOOP"), "lsn_proc": lsn - 1}
         if self._maker.transaction is not None:
             offset |= self._maker.transaction.offset()
-        source = self._source or self._new_source()
+        source = (self._place or self._new_place()).source
         for plan in self._undescribed:
             assert self._schema_changes is not None
             record = self._schema_changes.record(plan, source.block(plan.source_table, lsn), offset)
@@ -341,7 +398,7 @@ class Stream:
                 batch.append(record)
         self._undescribed.clear()
 
-    def _truncate(self, truncate: pgoutput.Truncate, lsn: int, tail: str, batch: list[SourceRecord]) -> None:
+    def _truncate(self, truncate: pgoutput.Truncate, lsn: int, tail: str, batch: RecordBatch) -> None:
         self.seen[pgoutput.TRUNCATE] += 1
         if self._watch is not None:
             for known in filter(None, map(self._plans.get, truncate.oids)):
@@ -353,17 +410,17 @@ class Stream:
         for oid in truncate.oids:
             if (plan := self._plans.get(oid)) is not None:
                 offset = self._at(lsn, "TRUNCATE", batch)
-                source = (self._source or self._new_source()).block(plan.source_table, lsn)
+                source = (self._place or self._new_place()).source.block(plan.source_table, lsn)
                 batch.append(self._maker.truncate(plan, source, tail, offset))
                 if self._maker.transaction is not None:
                     self._numbered(batch)
 
-    def _message(self, message: pgoutput.Message, lsn: int, batch: list[SourceRecord]) -> None:
+    def _message(self, message: pgoutput.Message, lsn: int, batch: RecordBatch) -> None:
         if lsn <= self._skip_until or not self._messages.keeps(message.prefix):
             return
         if self._begin is not None:
             offset = self._at(lsn, "MESSAGE", batch)
-            source = self._source or self._new_source()
+            source = (self._place or self._new_place()).source
         else:  # it belongs to no transaction, and all that committed before it have been sent
             self._commit_lsn = self._received = Lsn(lsn)
             ts_us = self._last_commit_us or time.time_ns() // 1000
@@ -380,9 +437,9 @@ class Stream:
         if self._maker.transaction is not None:
             self._numbered(batch)
 
-    def _at(self, lsn: int, operation: str, batch: list[SourceRecord]) -> dict[str, Any]:
+    def _at(self, lsn: int, operation: str, batch: RecordBatch) -> dict[str, Any]:
         """The offset of the change at `lsn`; the record before it loses its claim to have finished it."""
-        if lsn == self._last_lsn:
+        if lsn == self._last_lsn and batch:
             batch[-1].source_offset = self._unfinished(batch[-1].source_offset, lsn)
         elif self._maker.transaction is not None:
             self._maker.transaction.at(lsn)
@@ -392,20 +449,10 @@ class Stream:
     def _unfinished(self, offset: Mapping[str, Any], lsn: int) -> dict[str, Any]:
         """The offset of a record when more at the same position has to follow."""
         transaction = self._maker.transaction
-        known = offset if transaction is None else transaction.unfinished(offset)
-        return {**known, "lsn_proc": lsn - 1}
+        return unfinished(offset if transaction is None else transaction.unfinished(offset), lsn)
 
     def _offset(self, lsn: int, operation: str) -> dict[str, Any]:
-        begin = self._begin
-        if begin is None:
-            raise pgoutput.MalformedMessage(f"a change at {lsn} came outside of a transaction")
-        offset: dict[str, Any] = {"lsn_proc": lsn, "messageType": operation, "lsn": lsn, "txId": begin.xid,
-                                  "ts_usec": begin.commit_us}  # fmt: skip
-        # The slot may have moved on between an old change and its commit, and is not ahead for that.
-        if commit_lsn := self._floor if lsn < self._floor else self._commit_lsn:
-            offset["lsn_commit"] = commit_lsn
-        if self._sources.xmin is not None:
-            offset["xmin"] = self._sources.xmin
+        offset = (self._place or self._new_place()).offset(lsn, operation)
         if self._watch is not None:
             offset |= self._watch.fields()
         return offset
@@ -414,17 +461,21 @@ class Stream:
         """What every offset says beside the position."""
         return {} if self._watch is None else self._watch.fields()
 
-    def _new_source(self) -> TransactionSource:
+    def _new_place(self) -> Place:
         begin = self._begin
-        assert begin is not None
-        self._source = self._sources.transaction(
-            begin.commit_us, begin.xid, self._commit_lsn, origin=self._origin
+        if begin is None:
+            raise pgoutput.MalformedMessage("a change came outside of a transaction")
+        xmin = self._sources.xmin
+        source = self._sources.transaction(begin.commit_us, begin.xid, self._commit_lsn, origin=self._origin)
+        self._place = Place(
+            begin, source, self._commit_lsn, self._floor, {} if xmin is None else {"xmin": xmin}
         )
-        return self._source
+        return self._place
 
     def close(self) -> None:
         """No more is read; what was read and not handed out comes again."""
         self._reader.close()
+        self._arrived = iter(())
 
     # --- telling the server
 

@@ -155,8 +155,11 @@ def zoned_timestamp(precision: int) -> Callable[[str], str]:
 
     def zoned(text: str) -> str:
         length = len(text)
-        if length == full_chars and text[-3:] == "+00":
-            return f'"{text[:10]}T{text[11:-3]}Z"'
+        if text[-3:] == "+00":
+            if length == full_chars:
+                return f'"{text[:10]}T{text[11:-3]}Z"'
+            if length == whole_chars:
+                return f'"{text[:10]}T{text[11:-3]}{zeros}Z"'
         if text in _INFINITE_MS:
             return f'"{text}"'
         bc = " BC" if text.endswith(" BC") else ""

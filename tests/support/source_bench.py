@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from connect.api import SourceRecord, SourceTask
+from connect.api import Converter, SourceRecord, SourceTask
 from connect.converters.header import SimpleHeaderConverter
 from connect.converters.string import StringConverter
 from connect.runtime.connector_config import SourceConnectorConfig
@@ -16,6 +16,7 @@ from connect.runtime.source_delivery import AtLeastOnce, Delivery, DeliverySetti
 from connect.runtime.source_runner import SourceContext, SourceRunner
 from connect.runtime.task_channel import TaskChannel
 from connect.runtime.transaction_boundaries import Boundaries
+from connect.transforms.chain import TransformChain
 
 OFFSETS = "offsets"
 HERE = {"file": "a"}
@@ -112,7 +113,8 @@ class Bench:
 
     def __init__(self, *polls: Sequence[SourceRecord] | Exception, kafka: FakeKafka | None = None,
                  flush_interval_s: float = 3600, boundaries: Boundaries | None = None,
-                 copied: bool = False, **properties: str) -> None:  # fmt: skip
+                 copied: bool = False, converter: type[Converter] = StringConverter,
+                 transforms: TransformChain | None = None, **properties: str) -> None:  # fmt: skip
         self._sockets = socket.socketpair()
         channel = TaskChannel(self._sockets[0])
         self.channel = channel
@@ -128,9 +130,9 @@ class Bench:
         self.task = ListTask(polls, channel)
         named = {name.replace("_", "."): value for name, value in properties.items()}
         config = SourceConnectorConfig.parse({"name": "n", "connector.class": "c", **named})
-        converters = StringConverter(), StringConverter()
-        for converter, is_key in zip(converters, (True, False), strict=True):
-            converter.configure({}, is_key)
+        converters = converter(), converter()
+        for made, is_key in zip(converters, (True, False), strict=True):
+            made.configure({}, is_key)
         header_converter = SimpleHeaderConverter()
         header_converter.configure({})
         self.context = SourceContext("n", 0, channel, [])
@@ -138,7 +140,8 @@ class Bench:
             self.task, self.context, channel, self.kafka,
             self.delivery,
             key_converter=converters[0], value_converter=converters[1], header_converter=header_converter,
-            transforms=None, errors=ErrorHandler(config, channel.wait, time.monotonic), topic_creator=None,
+            transforms=transforms, errors=ErrorHandler(config, channel.wait, time.monotonic),
+            topic_creator=None,
         )  # fmt: skip
 
     def run(self) -> list[Any]:

@@ -1,14 +1,29 @@
 """What the source runner does when Kafka is slow or refuses: an offset is never ahead of its records."""
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from support.source_bench import HERE, OFFSETS, Bench, FakeKafka, offset, record
 
-from connect.api import ConnectError, DataError, Header, RetriableError, SourceRecord
+from connect.api import (
+    ConnectError,
+    Converter,
+    DataError,
+    Header,
+    JsonRecords,
+    RecordBatch,
+    RetriableError,
+    SourceRecord,
+)
+from connect.api.schemas import INT64, struct
+from connect.converters.json import JsonConverter
+from connect.converters.string import StringConverter
+from connect.transforms.chain import TransformChain
 
 
 def test_offsets_follow_the_acknowledgements() -> None:
@@ -129,3 +144,53 @@ def test_offsets_are_committed_at_the_interval() -> None:
     steps = bench.run()
     assert steps.count("flush") == 4
     assert bench.task.committed == [[(HERE, {"position": 1})], [(HERE, {"position": 2})]]
+
+
+def json_batch(*positions: int) -> RecordBatch:
+    """A single record, and a block."""
+    batch = RecordBatch([record({"a": 0}, 0)])
+    batch.add(
+        JsonRecords(
+            HERE, lambda number: {"position": positions[number]}, "t",
+            [b'{"a":%d}' % position for position in positions], struct({"a": INT64}), orjson.loads,
+            keys=[b"%d" % position for position in positions], key_schema=INT64, decode_key=orjson.loads,
+            headers=(Header("h", None, "v"),),
+        )
+    )  # fmt: skip
+    return batch
+
+
+@pytest.mark.parametrize("converter", [JsonConverter, StringConverter])
+def test_json_in_blocks_is_sent_as_record_by_record(converter: type[Converter]) -> None:
+    blocks = Bench(json_batch(1, 2, 3), converter=converter)
+    singles = Bench(list(json_batch(1, 2, 3)), converter=converter)
+    assert blocks.run() == singles.run()
+    assert blocks.kafka.sent == singles.kafka.sent
+    assert len(blocks.kafka.sent) == 5
+    assert blocks.task.committed == singles.task.committed == [[(HERE, {"position": 3})]]
+
+
+def test_a_transform_sees_each_record_of_a_block() -> None:
+    def without_zero(seen: SourceRecord) -> SourceRecord | None:
+        return None if seen.value == {"a": 0} else seen.replace(topic="other")
+
+    chain = TransformChain({"only": without_zero}, [], {})
+    bench = Bench(json_batch(1, 2), converter=JsonConverter, transforms=chain)
+    bench.run()
+    assert [sent[0] for sent in bench.kafka.sent] == ["other", "other", OFFSETS]
+    assert bench.task.committed == [[(HERE, {"position": 2})]]
+
+
+def test_a_full_queue_is_waited_for_in_a_block() -> None:
+    full = [True, True]
+
+    def fails(step: str, value: Any) -> None:
+        if step == "produce" and value and b'"payload":{"a":2}' in value and full:
+            full.pop()
+            raise BufferError
+
+    bench = Bench(json_batch(1, 2, 3), converter=JsonConverter, kafka=FakeKafka(fails))
+    steps = bench.run()
+    assert [step if step == "wait" else json.loads(step[1])["payload"]["a"] for step in steps[:5]] == [
+        0, 1, "wait", 2, 3,
+    ]  # fmt: skip
