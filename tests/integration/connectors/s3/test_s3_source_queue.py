@@ -134,9 +134,17 @@ def test_events_of_something_else(body: Any) -> None:
     assert new_objects(json.dumps(body)) == []
 
 
-@pytest.mark.parametrize("body", ["", "hello", "[]", "{}", '{"Records":[{}]}', '{"Records":1}', '{"source":"aws.s3"}',
-                                  '{"Type":"Notification","Message":"no"}',
-                                  '{"Records":[{"eventName":"ObjectCreated:Put","s3":{"bucket":{"name":1},"object":{"key":"k"}}}]}'])  # fmt: skip  # noqa: E501
+NO_NAME = {"bucket": {"name": 1}, "object": {"key": "k"}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "", "hello", "[]", "{}", '{"Records":[{}]}', '{"Records":1}', '{"source":"aws.s3"}',
+        '{"Type":"Notification","Message":"no"}',
+        json.dumps({"Records": [{"eventName": "ObjectCreated:Put", "s3": NO_NAME}]}),
+    ],
+)  # fmt: skip
 def test_what_is_no_event(body: str) -> None:
     with pytest.raises(NotAnEvent):
         new_objects(body)
