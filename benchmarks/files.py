@@ -12,6 +12,12 @@ from connect.testing.s3 import S3Server
 
 LINES = 1_000_000
 RECORDS = 400_000
+SINK_JOBS = {
+    ".json.gz": {
+        "format.class": "io.confluent.connect.s3.format.json.JsonFormat", "s3.compression.type": "gzip",
+    },
+    "Parquet": {"format.class": "io.confluent.connect.s3.format.parquet.ParquetFormat"},
+}  # fmt: skip
 STRINGS = {
     "key.converter": "org.apache.kafka.connect.storage.StringConverter",
     "value.converter": "org.apache.kafka.connect.storage.StringConverter",
@@ -37,8 +43,8 @@ def file_source(platform: Platform, folder: Path) -> Row:
     )
 
 
-def s3_sink(platform: Platform, s3: S3Server) -> Row:
-    """JSON records of 200 bytes to .json.gz objects of 50,000."""
+def s3_sink(platform: Platform, s3: S3Server, job: str) -> Row:
+    """JSON records of 200 bytes to objects of 50,000, as one of `SINK_JOBS`."""
     import time
 
     name = f"s3-{uuid.uuid4().hex[:8]}"
@@ -52,12 +58,10 @@ def s3_sink(platform: Platform, s3: S3Server) -> Row:
         "aws.access.key.id": s3.access_key,
         "aws.secret.access.key": s3.secret_key,
         "storage.class": "io.confluent.connect.s3.storage.S3Storage",
-        "format.class": "io.confluent.connect.s3.format.json.JsonFormat",
-        "s3.compression.type": "gzip",
         "flush.size": "50000",
     }
     client = s3.client()
-    platform.deploy(name, connector | JSON_WITHOUT_SCHEMAS)
+    platform.deploy(name, connector | JSON_WITHOUT_SCHEMAS | SINK_JOBS[job])
     platform.wait_running(name)
     begin, cpu = time.perf_counter(), cpu_seconds(platform.processes())
     wait_for(
@@ -69,7 +73,7 @@ def s3_sink(platform: Platform, s3: S3Server) -> Row:
     memory = platform.memory()
     platform.remove(name)
     return Row(
-        "S3 sink, 200 B JSON to .json.gz",
+        f"S3 sink, 200 B JSON to {job}",
         platform.name,
         RECORDS / wall,
         "records/s",
@@ -97,7 +101,7 @@ def main() -> list[Row]:
         platforms() as both,
     ):
         rows += [file_source(platform, Path(folder)) for platform in both]
-        rows.append(s3_sink(both[0], s3))
+        rows += [s3_sink(both[0], s3, job) for job in SINK_JOBS]
     print_rows("Files and objects (CPU of broker and worker together)", rows)
     return rows
 

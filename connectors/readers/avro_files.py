@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from connect.api import DataError, Schema, SchemaType
+from connect.api.decimals import decimal_from_bytes, scale_of
 from connect.api.schemas import DATE, DECIMAL, STRING, TIME, TIMESTAMP, array, map_of, struct
 from connectors.readers.numbers import Convert, each, each_of_map, members, or_null, plain_number
 from connectors.readers.rows import Row
@@ -150,11 +151,36 @@ def _primitive(avro: Mapping[str, Any], kind: str) -> _Form:
 
 def _described(schema: Schema, avro: Mapping[str, Any]) -> Schema:
     """With the properties that AvroData writes."""
-    return replace(
+    described = replace(
         schema,
         name=avro.get("connect.name", schema.name),
         version=avro.get("connect.version", schema.version),
         doc=avro.get("connect.doc", schema.doc),
         parameters=avro.get("connect.parameters", schema.parameters),
-        default=avro.get("connect.default", schema.default),
     )
+    if (default := avro.get("connect.default")) is None:
+        return described
+    try:
+        return replace(described, default=_default(described, default))
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        raise DataError(f"connect.default is {default!r}, which is no {described.type.value}") from exc
+
+
+def _default(schema: Schema, value: Any) -> Any:
+    """A default as Connect has it, from Avro's JSON, where bytes are text of ISO 8859-1."""
+    if value is None:
+        return None
+    if schema.type is SchemaType.BYTES:
+        data = value.encode("latin-1")
+        if schema.name != DECIMAL:
+            return data
+        return decimal_from_bytes(data, scale_of(schema))
+    if schema.type in (SchemaType.FLOAT32, SchemaType.FLOAT64):
+        return float(value)
+    if schema.type is SchemaType.STRUCT:
+        return {field.name: _default(field.schema, value[field.name]) for field in schema.fields}
+    if schema.type is SchemaType.ARRAY and schema.value_schema is not None:
+        return [_default(schema.value_schema, item) for item in value]
+    if schema.type is SchemaType.MAP and schema.value_schema is not None:
+        return {name: _default(schema.value_schema, item) for name, item in value.items()}
+    return value

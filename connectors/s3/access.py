@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
 if TYPE_CHECKING:
+    from boto3 import Session as BotoSession
     from botocore.session import Session
     from mypy_boto3_s3 import S3Client
 
@@ -131,11 +132,10 @@ class Access:
         return {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": self.encryption.customer_key}
 
 
-def make_client(access: Access, *, read_timeout_s: float = READ_TIMEOUT_S) -> "S3Client":
-    """A boto3 client. Importing boto3 costs 30 MB, so nobody does before this."""
+def make_session(access: Access) -> "BotoSession":
+    """Where clients come from that have these credentials. Importing boto3 costs 30 MB, so nobody does before
+    this."""
     import boto3
-    from botocore import UNSIGNED
-    from botocore.config import Config as ClientConfig
 
     session = boto3.Session(
         aws_access_key_id=access.key_id or None,
@@ -145,8 +145,16 @@ def make_client(access: Access, *, read_timeout_s: float = READ_TIMEOUT_S) -> "S
     )
     if access.role is not None:
         session = boto3.Session(botocore_session=_with_role(session, access), region_name=access.region)
+    return session
+
+
+def make_client(access: Access, *, read_timeout_s: float = READ_TIMEOUT_S) -> "S3Client":
+    """A boto3 client."""
+    from botocore import UNSIGNED
+    from botocore.config import Config as ClientConfig
+
     proxies = {"http": str(access.proxy), "https": str(access.proxy)} if access.proxy else None
-    return session.client(
+    return make_session(access).client(
         "s3",
         endpoint_url=access.endpoint,
         config=ClientConfig(

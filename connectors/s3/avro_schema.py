@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from connect.api import DataError, Schema, SchemaType
+from connect.api.decimals import decimal_to_bytes
 from connect.api.schemas import DATE, DECIMAL, TIME, TIMESTAMP
 
 Convert = Callable[[Any], Any]
@@ -168,8 +169,7 @@ def _default(schema: Schema, value: Any) -> Any:
     if value is None:
         return None
     if isinstance(value, Decimal):
-        unscaled = int(value.scaleb(decimal_scale(schema)))
-        value = unscaled.to_bytes((unscaled + (unscaled < 0)).bit_length() // 8 + 1, "big", signed=True)
+        value = decimal_to_bytes(value, decimal_scale(schema))
     if isinstance(value, bytes):
         return value.decode("latin-1")
     if schema.type is SchemaType.STRUCT:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from connect.api import ConnectError, FieldError, RetriableError
-from connectors.s3.access import Access, SettingNames, make_client
+from connectors.s3.access import CONNECT_TIMEOUT_S, Access, SettingNames, make_client
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 LOOK_TIMEOUT_S: Final = 5.0
 
+_ELSEWHERE: Final = "the bucket is in another region than the one that is set"
+_EXPIRED: Final = "the credentials have expired; they are looked for again at each try"
 _CAUSES: Final[Mapping[str, str]] = {
     "NoSuchBucket": "the bucket does not exist",
     "AccessDenied": "access denied",
@@ -27,18 +29,23 @@ _CAUSES: Final[Mapping[str, str]] = {
     "AllAccessDisabled": "all access to the bucket is disabled",
     "InvalidAccessKeyId": "the access key is not known",
     "SignatureDoesNotMatch": "the secret key does not fit the access key",
-    "ExpiredToken": "the credentials have expired",
+    "ExpiredToken": _EXPIRED,
+    "ExpiredTokenException": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
     "RequestTimeTooSkewed": "this machine's clock differs too much from S3's",
-    "PermanentRedirect": "the bucket is in another region than the one that is set",
-    "301": "the bucket is in another region than the one that is set",
-    "AuthorizationHeaderMalformed": "the bucket is in another region than the one that is set",
+    "PermanentRedirect": _ELSEWHERE,
+    "301": _ELSEWHERE,
+    "AuthorizationHeaderMalformed": _ELSEWHERE,
+    "IllegalLocationConstraintException": _ELSEWHERE,
     "KeyTooLongError": "the key is longer than the 1024 bytes that S3 allows",
     "SlowDown": "S3 asks for fewer requests",
+    "RequestTimeout": "S3 waited in vain for the rest of the request",
 }
 _RETRIABLE_CODES: Final = frozenset(
     ("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling",
      "ThrottlingException", "RequestLimitExceeded", "BandwidthLimitExceeded", "OperationAborted",
-     "ConditionalRequestConflict", "RequestTimeTooSkewed")
+     "ConditionalRequestConflict", "RequestTimeTooSkewed", "ExpiredToken", "ExpiredTokenException",
+     "TokenRefreshRequired")
 )  # fmt: skip
 
 
@@ -74,6 +81,11 @@ class Bucket:
             if self._made is None:
                 self._made = make_client(self._access)
             return self._made
+
+    def _forget_client(self) -> None:
+        """Another one reads the credentials anew: from a profile, the environment, the container."""
+        with self._making:
+            self._made = None
 
     def put(self, key: str, data: bytes, metadata: Mapping[str, str], *, if_absent: bool) -> None:
         """Write an object at once; raises `ObjectExistsError`."""
@@ -176,6 +188,8 @@ class Bucket:
                 return request(self._client)
             except (BotoCoreError, ClientError) as exc:
                 error = explain(exc, f"s3://{self.name}/{key}", self.doing)
+                if isinstance(exc, ClientError) and _CAUSES.get(error_code(exc.response)) == _EXPIRED:
+                    self._forget_client()
                 if tries_left == 0 or not isinstance(error, RetriableError):
                     raise error from exc
                 log.warning("trying again", error=str(error), tries_left=tries_left)
@@ -195,8 +209,15 @@ def explain(exc: Exception, what: str, doing: str = "write") -> ConnectError:
         why = "no credentials; set aws.access.key.id and aws.secret.access.key, or AWS's own variables"
         return RefusedError(f"cannot {doing} {what}: {why}")
     if isinstance(exc, exceptions.EndpointConnectionError):
-        url = urlsplit(exc.kwargs["endpoint_url"])
-        return RetriableError(f"cannot {doing} {what}: nothing answers at {url.scheme}://{url.netloc}")
+        return RetriableError(f"cannot {doing} {what}: nothing answers at {_host(exc)}")
+    if isinstance(exc, exceptions.ConnectTimeoutError):
+        return RetriableError(
+            f"cannot {doing} {what}: no connection to {_host(exc)} within {CONNECT_TIMEOUT_S} s"
+        )
+    if isinstance(exc, exceptions.ReadTimeoutError):
+        return RetriableError(f"cannot {doing} {what}: {_host(exc)} did not answer in time")
+    if isinstance(exc, exceptions.ConnectionClosedError):
+        return RetriableError(f"cannot {doing} {what}: {_host(exc)} closed the connection without an answer")
     if isinstance(exc, exceptions.ParamValidationError):
         return ConnectError(f"cannot {doing} {what}: S3 does not allow such a bucket name")
     if isinstance(exc, exceptions.SSLError):
@@ -206,9 +227,20 @@ def explain(exc: Exception, what: str, doing: str = "write") -> ConnectError:
     return RefusedError(f"cannot {doing} {what}: {exc}")
 
 
+def _host(exc: Any) -> str:
+    url = urlsplit(exc.kwargs["endpoint_url"])
+    return f"{url.scheme}://{url.netloc}"
+
+
 def _explain_answer(answer: Any, what: str, doing: str) -> ConnectError:
     code, status = error_code(answer), answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    why = f"cannot {doing} {what}: {_CAUSES.get(code) or answer['Error'].get('Message') or code}"
+    said = answer["Error"].get("Message") or code
+    cause = _CAUSES.get(code) or said
+    if cause == _ELSEWHERE and (region := _right_region(answer)):
+        cause = f"the bucket is in {region}, another region than the one that is set"
+    elif code == "AccessDenied" and "not authorized" in said:  # it tells who lacks which permission
+        cause = f"access denied: {said}"
+    why = f"cannot {doing} {what}: {cause}"
     if code in ("PreconditionFailed", "412"):
         return ObjectExistsError(f"cannot {doing} {what}: it exists already")
     if code == "NoSuchUpload":
@@ -216,6 +248,12 @@ def _explain_answer(answer: Any, what: str, doing: str) -> ConnectError:
     if code in _RETRIABLE_CODES or status >= 500 or status == 429:
         return RetriableError(why)
     return RefusedError(why)
+
+
+def _right_region(answer: Any) -> str | None:
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    region: str | None = answer["Error"].get("Region") or headers.get("x-amz-bucket-region")
+    return region
 
 
 def problems_of(access: Access, doing: str = "write") -> Iterable[FieldError]:

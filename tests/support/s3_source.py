@@ -70,6 +70,7 @@ class SourceDriver:
         interval = {"poll.interval.ms" if aiven else "s3.poll.interval.ms": "1"}
         self.config: Any = kind.parse({**reach, **keys, **interval, TASKS: str(tasks), **settings})
         self.stored: dict[bytes, Mapping[str, Any]] = {}
+        self._uncommitted: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
         self._task_id, self._tolerant = task, tolerant
         self.restart()
 
@@ -89,8 +90,19 @@ class SourceDriver:
             self.stored[frozen(record.source_partition)] = record.source_offset
         for partition, offset in self.context.advances:
             self.stored[frozen(partition)] = offset
+        self._uncommitted += self.context.advances
         self.context.advances.clear()
         return records
+
+    @property
+    def has_uncommitted(self) -> bool:
+        """Whether an object has been read to its end, and the task has not been told that this is durable."""
+        return bool(self._uncommitted)
+
+    def commit(self) -> None:
+        """Tell the task that all these offsets are durable."""
+        self.task.commit(self._uncommitted)
+        self._uncommitted = []
 
     def next(self) -> list[SourceRecord]:
         """The records of the next poll that has any; none if two whole listings find nothing."""

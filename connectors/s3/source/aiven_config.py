@@ -133,6 +133,7 @@ class AivenS3SourceConfig(AivenConfig, SourceConfig):
             access=self.access, layout=layout, format=self._format(), envelope=self._envelope(),
             compression=compression, separator=b"\n", records_max=self.records_max,
             interval_ms=self.interval_ms, changes=self.changed_objects.lower(),
+            queue=self.queue,
         )  # fmt: skip
 
     def _format(self) -> Format:

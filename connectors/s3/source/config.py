@@ -19,6 +19,7 @@ from connectors.s3.source.envelopes import Bare
 from connectors.s3.source.formats import Format, JsonLines, SeparatedBytes, Text, avro, csv, parquet
 from connectors.s3.source.places import Layout, PatternLayout, SinkLayout
 from connectors.s3.source.progress import CHANGES
+from connectors.s3.source.queue import QUEUE_URL, QueueSettings, url_problem
 from connectors.s3.source.reading import SourcePlan
 
 HIGH, MEDIUM, LOW = Importance.HIGH, Importance.MEDIUM, Importance.LOW
@@ -30,11 +31,6 @@ _EXTENSIONS: Final[Mapping[str, str]] = {
     JSON_FORMAT: ".json", AVRO_FORMAT: ".avro", PARQUET_FORMAT: ".parquet", CSV_FORMAT: ".csv",
     TEXT_FORMAT: ".txt",
 }  # fmt: skip
-
-
-def check_sqs(value: str) -> str | None:
-    """Refused, so that nobody waits for events that are not looked at."""
-    return "Millstream finds new objects by listing the bucket; it reads no SQS queue yet" if value else None
 
 
 def _check_format(value: str) -> str | None:
@@ -61,9 +57,27 @@ class SourceConfig(Config):
             "it again, or continue behind the records that have been read. Millstream's own setting.",
     )  # fmt: skip
     sqs_queue: str = setting(
-        "sqs.queue.url", default="", importance=LOW, group="Source", check=check_sqs,
-        doc="Not supported: new objects are found by listing.",
+        QUEUE_URL, default="", importance=MEDIUM, group="Source", check=url_problem,
+        doc="An SQS queue that gets the bucket's events of new objects, directly, by SNS or by EventBridge. "
+            "Messages are deleted when the offsets of their objects are stored. Millstream's own setting.",
     )  # fmt: skip
+    sqs_visibility_s: int = setting(
+        "sqs.visibility.timeout.seconds", default=300, importance=LOW, group="Source", at_least=10,
+        at_most=43_200,
+        doc="How long a message that was received, and not deleted, is hidden before it comes again.",
+    )  # fmt: skip
+    sqs_listing_interval_ms: int = setting(
+        "sqs.listing.interval.ms", kind=Kind.LONG, default=300_000, importance=LOW, group="Source",
+        at_least=1,
+        doc="With sqs.queue.url, how often the bucket is listed all the same, for what no event told of.",
+    )  # fmt: skip
+
+    @property
+    def queue(self) -> QueueSettings | None:
+        """The queue that tells of new objects."""
+        if not self.sqs_queue:
+            return None
+        return QueueSettings(self.sqs_queue, self.sqs_visibility_s, self.sqs_listing_interval_ms / 1000)
 
     @abstractmethod
     def plan(self) -> SourcePlan:
@@ -75,7 +89,7 @@ class S3SourceConfig(ConfluentConfig, SourceConfig):
 
     mode: str = setting(
         "mode", default=RESTORE, importance=HIGH, group="Connector", check=one_of(RESTORE, GENERIC),
-        recommended=(RESTORE, GENERIC), after="sqs.queue.url",
+        recommended=(RESTORE, GENERIC), after="sqs.listing.interval.ms",
         doc="RESTORE_BACKUP reads what the S3 sink wrote back into topics and partitions of the same names. "
             "GENERIC reads any objects whose keys match topic.regex.list.",
     )  # fmt: skip
@@ -138,7 +152,7 @@ class S3SourceConfig(ConfluentConfig, SourceConfig):
             compression=None, separator=self._separator, records_max=self.records_max,
             interval_ms=self.poll_interval_ms, changes=self.changed_objects.lower(), since_ms=self.since_ms,
             tolerates=self.on_error.lower() == "ignore", needs_keys=self.needs_keys,
-            needs_headers=self.needs_headers,
+            needs_headers=self.needs_headers, queue=self.queue,
         )  # fmt: skip
 
     def _layout(self) -> Layout:

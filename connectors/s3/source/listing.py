@@ -6,7 +6,7 @@ them are found by the scans that follow. So the memory is bounded, and the order
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -18,6 +18,10 @@ READY_MAX: Final = 20_000
 SCAN_SHARE: Final = 0.1
 
 
+# Of the objects that are read: by topic, partition, start offset, key.
+Order = tuple[str, int, int, str]
+
+
 class Candidate(NamedTuple):
     """An object to read, with the keys and headers that a sink wrote beside it."""
 
@@ -27,7 +31,7 @@ class Candidate(NamedTuple):
     headers: Entry | None = None
 
     @property
-    def order(self) -> tuple[str, int, int, str]:
+    def order(self) -> Order:
         return self.place.order(self.entry.key)
 
 
@@ -71,6 +75,11 @@ class Listing:
     def next(self) -> Candidate | None:
         """The next object to read; None: none is known, `scan` looks for more."""
         return self._ready.pop() if self._ready else None
+
+    @property
+    def next_order(self) -> Order | None:
+        """That of the next object; None: none is known."""
+        return self._ready[-1].order if self._ready else None
 
     def seconds_to_scan(self) -> float:
         """How long there is nothing to look for."""
@@ -119,13 +128,24 @@ class Listing:
             return
         if scan.split and self._layout.has_siblings:  # something may have come between two pages
             group = self._bucket.page(scan.stem)
-        keys = _sibling(group, scan.stem + KEYS)
-        headers = _sibling(group, scan.stem + HEADERS)
-        if (self._needs_keys and keys is None) or (self._needs_headers and headers is None):
-            return
-        scan.found += [Candidate(entry, place, keys, headers) for entry, place in values]
+        scan.found += candidates_of(scan.stem, values, group, self._needs_keys, self._needs_headers)
         if len(scan.found) >= 2 * READY_MAX:
             _cut(scan)
+
+
+def candidates_of(
+    stem: str,
+    values: Sequence[tuple[Entry, Place]],
+    group: Sequence[Entry],
+    needs_keys: bool,
+    needs_headers: bool,
+) -> list[Candidate]:
+    """Objects of one stem, with those of `group` that belong to them; none if something is needed that is not
+    there yet."""
+    keys, headers = _sibling(group, stem + KEYS), _sibling(group, stem + HEADERS)
+    if (needs_keys and keys is None) or (needs_headers and headers is None):
+        return []
+    return [Candidate(entry, place, keys, headers) for entry, place in values]
 
 
 def _cut(scan: _Scan) -> None:
@@ -135,5 +155,5 @@ def _cut(scan: _Scan) -> None:
         scan.left_out = True
 
 
-def _sibling(group: list[Entry], start: str) -> Entry | None:
+def _sibling(group: Sequence[Entry], start: str) -> Entry | None:
     return next((entry for entry in group if entry.key.startswith(start + ".")), None)

@@ -8,6 +8,7 @@ from connect.version import __version__
 from connectors.s3.source.aiven_config import AivenS3SourceConfig
 from connectors.s3.source.config import S3SourceConfig, SourceConfig
 from connectors.s3.source.progress import check_offset
+from connectors.s3.source.queue import queue_problems
 from connectors.s3.source.task import TASKS, S3SourceTask
 from connectors.s3.store import problems_of
 
@@ -20,8 +21,11 @@ class _S3Source(SourceConnector[SourceConfig]):
         return [{**config.originals, TASKS: str(max_tasks)}] * max_tasks
 
     def check_connection(self, config: SourceConfig) -> Iterable[FieldError]:
-        """Whether the bucket is there and may be listed."""
-        return problems_of(config.plan().access, "read")
+        """Whether the bucket is there and may be listed, and the queue may be read."""
+        access = config.plan().access
+        yield from problems_of(access, "read")
+        if config.queue is not None:
+            yield from queue_problems(access, config.queue)
 
     def exactly_once_support(self, config: SourceConfig) -> bool:
         """Offsets say for each object how much of it has been read."""

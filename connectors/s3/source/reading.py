@@ -14,6 +14,7 @@ from connectors.s3.source.listing import Candidate
 from connectors.s3.source.objects import Content, Entry, SourceBucket
 from connectors.s3.source.places import HEADERS, KEYS, Layout
 from connectors.s3.source.progress import ETAG, POSITION, RECORD_COUNT, Mark, Progress
+from connectors.s3.source.queue import QueueSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class SourcePlan:
     tolerates: bool = False
     needs_keys: bool = False
     needs_headers: bool = False
+    queue: QueueSettings | None = None
 
 
 class Errant(DataError):

@@ -5,16 +5,24 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 
 import boto3
 import pytest
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    ReadTimeoutError,
+)
 from support.s3_sink import SETTINGS, SinkDriver, json_record, objects
 
 from connect.api import ConnectError, FieldError, RetriableError, TopicPartition
 from connectors.s3.aiven.plugin import AivenS3SinkConnector
 from connectors.s3.config import S3SinkConfig
 from connectors.s3.plugin import S3SinkConnector
+from connectors.s3.store import explain
 
 TP = TopicPartition("t", 0)
 KEY = "topics/t/partition=0/t+0+0000000000.json"
@@ -156,10 +164,12 @@ class Troubled(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # without it the client waits a second for `100 Continue`
     troubles: ClassVar[list[tuple[int, str]]]
     requests: ClassVar[list[str]]
+    users: ClassVar[list[str]]
 
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.requests.append(self.path)
+        self.users.append(self.headers.get("Authorization", ""))
         status, code = self.troubles.pop(0) if self.troubles else (200, "")
         body = (
             f"<Error><Code>{code}</Code><Message>told by {code}</Message></Error>".encode() if code else b""
@@ -167,6 +177,8 @@ class Troubled(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", '"e"')
+        if status == 301:
+            self.send_header("x-amz-bucket-region", "eu-north-1")
         self.end_headers()
         self.wfile.write(body)
 
@@ -179,6 +191,7 @@ def troubled() -> Iterator[tuple[str, type[Troubled]]]:
     class Handler(Troubled):
         troubles: ClassVar[list[tuple[int, str]]] = []
         requests: ClassVar[list[str]] = []
+        users: ClassVar[list[str]] = []
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
@@ -189,7 +202,9 @@ def troubled() -> Iterator[tuple[str, type[Troubled]]]:
     thread.join()
 
 
-@pytest.mark.parametrize("trouble", [(503, "SlowDown"), (500, "InternalError"), (429, "TooMany")])
+@pytest.mark.parametrize(
+    "trouble", [(503, "SlowDown"), (500, "InternalError"), (429, "TooMany"), (400, "ExpiredToken")]
+)
 def test_a_busy_server_is_tried_again(troubled: tuple[str, type[Troubled]], trouble: tuple[int, str]) -> None:
     endpoint, handler = troubled
     handler.troubles[:] = [trouble] * 3
@@ -216,8 +231,8 @@ def test_after_enough_tries_the_runtime_is_told_to_come_back(troubled: tuple[str
     ("status", "code", "why"),
     [
         (403, "AccessDenied", "access denied"),
-        (400, "ExpiredToken", "the credentials have expired"),
-        (301, "PermanentRedirect", "the bucket is in another region than the one that is set"),
+        (301, "PermanentRedirect", "the bucket is in eu-north-1, another region than the one that is set"),
+        (403, "NoSuchBucket", "the bucket does not exist"),
         (400, "Strange", "told by Strange"),
     ],
 )
@@ -231,7 +246,51 @@ def test_what_no_retry_mends_fails_at_once(
         run.deliver(4)
     assert str(failed.value) == f"cannot write s3://b/{KEY}: {why}"
     assert not isinstance(failed.value, RetriableError)
-    assert len(handler.requests) == 1
+    # Botocore itself tries the region that it is told of, once.
+    assert len(handler.requests) == (2 if status == 301 else 1)
+
+
+def test_credentials_that_expired_are_looked_for_again(
+    troubled: tuple[str, type[Troubled]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator, or a program, writes new ones into the profile."""
+    endpoint, handler = troubled
+    profile = tmp_path / "credentials"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(profile))
+    profile.write_text("[default]\naws_access_key_id=old\naws_secret_access_key=s\naws_session_token=t\n")
+    handler.troubles[:] = [(400, "ExpiredToken")]
+    keyless = {"aws.access.key.id": "", "aws.secret.access.key": "", "s3.part.retries": "0"}
+    run = driver(endpoint, "b", **keyless)
+    with pytest.raises(RetriableError, match="the credentials have expired"):
+        run.deliver(4)
+    profile.write_text("[default]\naws_access_key_id=new\naws_secret_access_key=s\n")
+    run.run()
+    assert run.committed == {TP: 3}
+    assert [user.partition("Credential=")[2].partition("/")[0] for user in handler.users] == ["old", "new"]
+
+
+def test_who_lacks_which_permission_is_told() -> None:
+    said = "User: arn:aws:iam::1:user/u is not authorized to perform: s3:PutObject on resource: b/k"
+    answer = {"Error": {"Code": "AccessDenied", "Message": said}}
+    error = explain(ClientError(answer, "PutObject"), "s3://b/k")  # type: ignore[arg-type]
+    assert str(error) == f"cannot write s3://b/k: access denied: {said}"
+
+
+def test_time_outs_have_sentences_of_their_own() -> None:
+    url = "https://s3.example:9000/b/k?uploadId=1"
+    expected = {
+        ConnectTimeoutError(endpoint_url=url): "no connection to https://s3.example:9000 within 5 s",
+        ReadTimeoutError(endpoint_url=url): "https://s3.example:9000 did not answer in time",
+        ConnectionClosedError(endpoint_url=url): (
+            "https://s3.example:9000 closed the connection without an answer"
+        ),
+    }
+    for exc, why in expected.items():
+        error = explain(exc, "s3://b/k")
+        assert isinstance(error, RetriableError)
+        assert str(error) == f"cannot write s3://b/k: {why}"
 
 
 def test_an_object_that_somebody_else_wrote_is_not_overwritten_with_scheduled_rotation(s3: Any) -> None:

@@ -254,7 +254,7 @@ def test_aiven_offsets_of_the_java_connector(store: Store) -> None:
         ({"format.class": "xml"}, "Format must be one of"),
         ({"topic.regex.list": "t"}, "topic:regex"),
         ({"topic.regex.list": "t:("}, "Invalid regex"),
-        ({"sqs.queue.url": "http://q"}, "SQS"),
+        ({"sqs.queue.url": "http://q"}, "It must be the URL of a queue"),
         ({"changed.objects": "maybe"}, "changed.objects"),
         ({"aws.access.key.id": ""}, "aws.access.key.id"),
         ({"s3.credentials.provider.class": "com.example.Own"}, "cannot run Java classes"),

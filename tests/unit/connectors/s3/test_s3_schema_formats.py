@@ -30,6 +30,7 @@ from connect.api.schemas import (
     decimal,
     struct,
 )
+from connectors.readers.avro_files import schema_of_avro
 from connectors.s3.avro_schema import avro_schema
 from connectors.s3.config import S3SinkConfig
 from connectors.s3.formats import FileWriter, Format, format_for
@@ -138,6 +139,29 @@ def test_a_value_that_does_not_fit_is_told(name: str, change: dict[str, object])
     record = SinkRecord("t", 0, 7, good | change, value_schema=ROW)
     with pytest.raises(DataError, match=r"the record at t-0@7 does not fit its schema"):
         make(name).items([record])
+
+
+def test_defaults_come_back_from_avro() -> None:
+    """As they were in Connect: in Avro's JSON bytes and decimals are text."""
+    inner = struct({"b": BYTES, "f": FLOAT64})
+    fields = {
+        "bytes": BYTES.with_default(b"\x00\xff"),
+        "amount": decimal(2).with_default(Decimal("-12345678901234567890123456789012.34")),
+        "day": Schema(SchemaType.INT32, name=DATE, version=1, default=19_000),
+        "whole": FLOAT64.with_default(1.0),
+        "text": STRING.as_optional().with_default("x"),
+        "list": replace(Schema(SchemaType.ARRAY, value_schema=BYTES), default=[b"a"]),
+        "map": replace(Schema(SchemaType.MAP, key_schema=STRING, value_schema=INT64), default={"k": 1}),
+        "inner": replace(inner, name="shop.Inner", default={"b": b"\x80", "f": 2.5}),
+    }
+    found = schema_of_avro(avro_schema(replace(struct(fields), name="shop.Row")))
+    for name, schema in fields.items():
+        field = found.field(name)
+        assert field is not None
+        assert field.schema.default == schema.default, name
+        assert type(field.schema.default) is type(schema.default)
+    with pytest.raises(DataError, match=r"connect\.default is 7, which is no"):
+        schema_of_avro({"type": "bytes", "connect.default": 7})
 
 
 def test_schemas_of_avro_are_those_of_confluents_avro_data() -> None:
