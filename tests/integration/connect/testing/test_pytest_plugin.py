@@ -82,7 +82,7 @@ def test_all_names_are_told_apart_by_their_prefix(pytestconfig: pytest.Config) -
         if getattr(value, "_pytestfixturefunction", None) is not None
         or type(value).__name__ == "FixtureFunctionDefinition"
     ]
-    assert len(marks) == 7
+    assert len(marks) == 8
     assert all(name.startswith("millstream_") for name in marks)
 
 
