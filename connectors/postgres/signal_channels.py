@@ -18,6 +18,7 @@ from connectors.postgres.config import PostgresSourceConfig
 from connectors.postgres.signals import Signal, parse_line
 
 _MESSAGES_MAX: Final = 100
+_POSITION_S: Final = 2.0
 _LINE_BYTES_MAX: Final = 1 << 20
 _JAVA_ONLY: Final = ("key.deserializer", "value.deserializer")
 
@@ -25,27 +26,54 @@ log = structlog.get_logger(__name__)
 
 
 class KafkaSignals:
-    """Partition 0 of the topic of signals; the messages whose key is topic.prefix are ours."""
+    """Partition 0 of the topic of signals; the messages whose key is topic.prefix are ours.
+
+    Where no group is set, each connector has one of its own, as one that passes over another's signals must
+    not move the other's position. It begins where Debezium's common one is, whose position it takes over.
+    """
 
     def __init__(self, config: PostgresSourceConfig) -> None:
         self._key = config.topic_prefix.encode()
         self._topic = config.signal_kafka_topic or f"{config.topic_prefix}-signal"
+        group = config.signal_kafka_group_id
+        self._common_group = None if "signal.kafka.groupId" in config.originals else group
         settings: dict[str, Any] = {
             "bootstrap.servers": config.signal_kafka_bootstrap_servers,
-            "group.id": config.signal_kafka_group_id, "auto.offset.reset": "earliest",
+            "group.id": f"{group}-{config.topic_prefix}" if self._common_group else group,
+            "auto.offset.reset": "earliest",
             "client.id": f"{config.topic_prefix}-signals",
         }  # fmt: skip
         settings |= {n: v for n, v in config.signal_consumer().items() if n not in _JAVA_ONLY}
         settings["enable.auto.commit"] = False  # done here, and not before the signal has been obeyed
+        self._settings = settings
         try:
             self._consumer = Consumer(settings)
-            self._consumer.assign([TopicPartition(self._topic, 0)])
         except KafkaException as exc:
             raise ConnectError(f"signal.kafka.* or signal.consumer.* is wrong: {exc}") from exc
+        self._assigned = False
         self._next: int | None = None
+
+    def _assign(self) -> None:
+        place = TopicPartition(self._topic, 0)
+        if self._common_group:
+            (place,) = self._consumer.committed([place], _POSITION_S)
+            if place.offset < 0:
+                common = Consumer({**self._settings, "group.id": self._common_group})
+                try:
+                    (place,) = common.committed([place], _POSITION_S)
+                finally:
+                    common.close()
+        self._consumer.assign([place])
+        self._assigned = True
 
     def read(self) -> Iterator[Signal]:
         """Those that have come."""
+        if not self._assigned:
+            try:
+                self._assign()
+            except KafkaException as exc:
+                log.warning("the topic of signals cannot be read now", topic=self._topic, error=str(exc))
+                return
         for message in self._consumer.consume(_MESSAGES_MAX, timeout=0):
             if (error := message.error()) is not None:
                 log.warning("the topic of signals cannot be read now", topic=self._topic, error=str(error))

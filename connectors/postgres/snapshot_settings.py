@@ -101,7 +101,8 @@ class SnapshotSettings(Config):
     )
     signal_kafka_group_id: str = setting(
         "signal.kafka.groupId", default="kafka-signal",
-        doc="Consumer group that keeps the position; one for each connector that reads the same topic.",
+        doc="Consumer group that keeps the position. Where it is not set, each connector has its own: "
+        "`kafka-signal-<topic.prefix>`, which begins where `kafka-signal` is.",
     )  # fmt: skip
     signal_kafka_poll_timeout_ms: int = setting(
         "signal.kafka.poll.timeout.ms", default=100, at_least=0, importance=LOW,

@@ -98,6 +98,7 @@ _TEXTS: Final = {
     "json": "io.debezium.data.Json", "jsonb": "io.debezium.data.Json", "xml": "io.debezium.data.Xml",
     "ltree": "io.debezium.data.Ltree", "tsvector": "io.debezium.data.Tsvector",
 }  # fmt: skip
+_WITHOUT_DEFAULT: Final = ("citext", "ltree", "tsvector")
 _PLAIN_TEXTS: Final = ("inet", "cidr", "macaddr", "macaddr8", "int4range", "int8range", "numrange", "tsrange",
                        "tstzrange", "daterange")  # fmt: skip
 _NOT_NUMBERS: Final = {"NaN": "NAN", "Infinity": "POSITIVE_INFINITY", "-Infinity": "NEGATIVE_INFINITY"}
@@ -199,11 +200,11 @@ def _numbers(text: str) -> str:
     return f"[{','.join(text.split())}]"
 
 
-def _unknown(text: str) -> str:
-    return base64_json(text.encode())
+def _unknown(text: str) -> bytes:
+    return text.encode()
 
 
-def _unknown_geometric(text: str) -> str:
+def _unknown_geometric(text: str) -> bytes:
     """As PostgreSQL's JDBC driver writes lines, boxes and so on: with Java's numbers."""
     return _unknown(_NUMBER.sub(lambda found: java_double(float(found[0])), text))
 
@@ -238,7 +239,7 @@ class TypeMap:
         self._asked: set[tuple[int, str]] | None = set() if asks else None
         self._placeholder = config.placeholder_bytes
         self._quoted_placeholder = quote(self._placeholder.decode())
-        self.bytea = self._bytea()
+        self.bytea = self._binary(_hex_bytes)
         self._fixed = self._fixed_types()
 
     def column_type(self, pg_type: PgType, typmod: int) -> ColumnType | None:
@@ -256,7 +257,8 @@ class TypeMap:
         if pg_type.kind in (TypeKind.BASE, TypeKind.RANGE):  # a composite type may have any name
             found = self._fixed.get(pg_type.name) or self._by_typmod(pg_type.name, typmod)
         if found is None and self._config.include_unknown:
-            return self._bytes(_unknown_geometric if pg_type.name in _GEOMETRIC else _unknown)
+            as_bytes = _unknown_geometric if pg_type.name in _GEOMETRIC else _unknown
+            return self._binary(as_bytes)
         return found
 
     def _text(
@@ -298,7 +300,8 @@ class TypeMap:
         }
         for name, schema_name in _TEXTS.items():
             schema = _named(_STRING, schema_name) if schema_name else connect.STRING
-            types[name] = self._text(schema, '"{}"' if name in ("json", "jsonb") else '""')
+            zero = '"{}"' if name in ("json", "jsonb") else '""'
+            types[name] = self._text(schema, zero, takes_default=name not in _WITHOUT_DEFAULT)
         for name in _PLAIN_TEXTS:
             types[name] = self._text(takes_default=False)
         return types
@@ -398,18 +401,19 @@ class TypeMap:
             )
         return ColumnType(_named(_INT64, "io.debezium.time.MicroDuration"), times.interval_micros, "0")
 
-    def _bytea(self) -> ColumnType:
+    def _binary(self, to_bytes: Callable[[str], bytes]) -> ColumnType:
+        """Bytes as binary.handling.mode wants them."""
         raw = self._placeholder
         match self._config.binary_mode:
             case "bytes":
-                return self._bytes(lambda text: base64_json(_hex_bytes(text)))
+                return self._bytes(lambda text: base64_json(to_bytes(text)))
             case "base64":
-                encode, unavailable = (lambda text: base64_json(_hex_bytes(text))), base64_json(raw)
+                encode, unavailable = (lambda text: base64_json(to_bytes(text))), base64_json(raw)
             case "base64-url-safe":
-                encode = lambda text: f'"{urlsafe_b64encode(_hex_bytes(text)).decode()}"'  # noqa: E731
+                encode = lambda text: f'"{urlsafe_b64encode(to_bytes(text)).decode()}"'  # noqa: E731
                 unavailable = f'"{urlsafe_b64encode(raw).decode()}"'
             case _:
-                encode, unavailable = (lambda text: f'"{text[2:]}"'), f'"{raw.hex()}"'
+                encode, unavailable = (lambda text: f'"{to_bytes(text).hex()}"'), f'"{raw.hex()}"'
         return ColumnType(connect.STRING, encode, '""', unavailable, takes_default=False)
 
     def _hstore(self) -> ColumnType:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from support.capture import DEADLINE_S, Capture
 
 from connect.testing.millstream import Broker
@@ -113,6 +113,31 @@ def test_a_topic_of_signals(postgres: PostgresServer, broker: Broker) -> None:
         await_rows(capture, 55)
         capture.drain()
         assert len(read(capture)) == 55, "the signal in the topic is not obeyed twice"
+
+
+def test_connectors_that_share_a_topic_of_signals(postgres: PostgresServer, broker: Broker) -> None:
+    """One that is down finds its signals later, wherever the other one is by then; what Debezium has obeyed
+    under its common group is not obeyed again."""
+    properties = {"signal.enabled.channels": "kafka", "signal.kafka.bootstrap.servers": broker.bootstrap,
+                  "signal.consumer.fetch.wait.max.ms": "10", "read.only": "true"}  # fmt: skip
+    for one in open_capture(postgres):
+        for two in open_capture(postgres):
+            topic = f"{one.name}-shared"
+            producer = Producer({"bootstrap.servers": broker.bootstrap})
+            for capture in (one, two):
+                capture.change(properties | {"signal.kafka.topic": topic})
+                producer.produce(topic, execute("public.t"), capture.name)  # obeyed by Debezium
+            for capture in (one, two):
+                producer.produce(topic, execute("public.u"), capture.name)
+            assert producer.flush(DEADLINE_S) == 0
+            common = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "kafka-signal"})
+            common.commit(offsets=[TopicPartition(topic, 0, 2)], asynchronous=False)
+            common.close()
+            for capture in (two, one):
+                capture.start()
+                await_rows(capture, 5)
+                capture.drain()
+                assert read(capture) == [("u", n) for n in range(1, 6)]
 
 
 def test_a_blocking_snapshot_goes_on_after_a_restart(
