@@ -141,7 +141,8 @@ class TableWriter:
 
     def _layout_for(self, rows: Rows) -> Layout:
         if self._table is None or self._layout is None:
-            self._use(self._tables.create(self.name, rows.plan.columns))
+            assert rows.columns is not None, "of a table that is not there nothing is known"
+            self._use(self._tables.create(self.name, rows.columns))
         assert self._table is not None
         wanted = rows.changes(self._table.schema().as_struct())
         if not wanted:

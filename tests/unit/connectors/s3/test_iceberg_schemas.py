@@ -1,10 +1,12 @@
 """Tables of records: types, changes of tables, values that fit them, and settings."""
 
 import datetime
+import itertools
 import uuid
 from decimal import Decimal
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pytest
 from pyiceberg.io.pyarrow import schema_to_pyarrow
@@ -27,7 +29,7 @@ from pyiceberg.types import (
     UUIDType,
 )
 
-from connect.api import DataError, Schema, SchemaType, SinkRecord
+from connect.api import DataError, JsonPayload, Schema, SchemaType, SinkRecord
 from connect.api import schemas as connect
 from connectors.s3.config import S3SinkConfig
 from connectors.s3.iceberg.arrays import conform_rows
@@ -80,6 +82,11 @@ def test_types_and_values(schema: Schema, type_: str, given: Any, read: Any) -> 
 
 def record(value: Any, schema: Schema | None = None) -> SinkRecord:
     return SinkRecord("t", 0, 7, value, value_schema=schema)
+
+
+def as_text(value: Any) -> SinkRecord:
+    """As it comes from a topic."""
+    return record(JsonPayload(orjson.dumps(value, option=orjson.OPT_INDENT_2), orjson.loads))
 
 
 def test_structs_inside() -> None:
@@ -151,8 +158,8 @@ def test_what_a_table_lacks() -> None:
 )
 def test_json_for_the_columns_of_a_table(type_: Any, json: Any, read: Any) -> None:
     table = columns(x=type_)
-    for values in ([{"x": json}], [{"x": None}, {"x": json}, {}]):
-        rows = RowMaker(all_optional=False).rows([record(value) for value in values], table.as_struct())
+    for values, make in itertools.product(([{"x": json}], [{"x": None}, {"x": json}, {}]), (record, as_text)):
+        rows = RowMaker(all_optional=False).rows([make(value) for value in values], table.as_struct())
         assert rows.changes(table.as_struct()) == []
         found = rows.fit(schema_to_pyarrow(table)).column("x").to_pylist()
         assert found == [read if "x" in value and value["x"] is not None else None for value in values]
@@ -166,16 +173,19 @@ def test_json_for_the_columns_of_a_table(type_: Any, json: Any, read: Any) -> No
 )  # fmt: skip
 def test_json_that_does_not_fit_is_an_error_of_its_record(type_: Any, json: Any) -> None:
     table = columns(x=type_)
-    rows = RowMaker(all_optional=False).rows([record({"x": json})], table.as_struct())
-    with pytest.raises(DataError, match="the record at t-0@7 does not fit the table"):
-        rows.fit(schema_to_pyarrow(table))
+    for make in (record, as_text):
+        with pytest.raises(DataError, match="the record at t-0@7 does not fit the table"):
+            RowMaker(all_optional=False).rows([make({"x": json})], table.as_struct()).fit(
+                schema_to_pyarrow(table)
+            )
 
 
 def test_columns_of_which_nothing_is_known_are_not_made() -> None:
     values = [{"a": None, "b": [], "c": {"d": None}, "e": 1, "f": [{"g": None, "h": 1}]}, {"i": {"j": "x"}}]
     rows = RowMaker(all_optional=False).rows([record(value) for value in values], None)
-    assert [field.name for field in rows.plan.columns.fields] == ["e", "f", "i"]
-    assert rows.fit(schema_to_pyarrow(rows.plan.columns)).to_pylist() == [
+    assert rows.columns is not None
+    assert [field.name for field in rows.columns.fields] == ["e", "f", "i"]
+    assert rows.fit(schema_to_pyarrow(rows.columns)).to_pylist() == [
         {"e": 1, "f": [{"h": 1}], "i": None}, {"e": None, "f": None, "i": {"j": "x"}},
     ]  # fmt: skip
 
