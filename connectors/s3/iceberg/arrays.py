@@ -22,7 +22,7 @@ def conform(array: pa.Array, target: pa.DataType, name: str) -> pa.Array:
     if array.type == target:
         return array
     if array.null_count == len(array):
-        return pa.nulls(len(array), target)
+        return _nulls(len(array), target)
     try:
         if pa.types.is_struct(target) and pa.types.is_struct(array.type):
             return _struct(array, target, name)
@@ -48,7 +48,7 @@ def _children(array: pa.StructArray, fields: Sequence[pa.Field], name: str) -> l
     for field in fields:
         inner = found.get(field.name)
         where = f"{name}.{field.name}"
-        child = pa.nulls(len(array), field.type) if inner is None else conform(inner, field.type, where)
+        child = _nulls(len(array), field.type) if inner is None else conform(inner, field.type, where)
         if not field.nullable and len(child) - child.null_count < present:
             raise ValueError(f"{where} is null or missing, and the table requires it")
         children.append(child)
@@ -57,17 +57,39 @@ def _children(array: pa.StructArray, fields: Sequence[pa.Field], name: str) -> l
 
 def _struct(array: pa.StructArray, target: pa.DataType, name: str) -> pa.Array:
     fields = list(target)
-    # Arrow wants no nulls in a child that may not be null, even where the parent is.
-    children = [
-        child if field.nullable or child.null_count == 0 else compute.fill_null(child, _any(field.type))
-        for field, child in zip(fields, _children(array, fields, name), strict=True)
-    ]
-    return pa.StructArray.from_arrays(children, fields=fields, mask=array.is_null())
+    children = map(_filled, _children(array, fields, name), fields)
+    return pa.StructArray.from_arrays(list(children), fields=fields, mask=array.is_null())
 
 
-def _any(type_: pa.DataType) -> pa.Scalar:
+def _nulls(count: int, target: pa.DataType) -> pa.Array:
+    if not pa.types.is_struct(target):
+        return pa.nulls(count, target)
+    fields = list(target)
+    children = [_filled(_nulls(count, field.type), field) for field in fields]
+    return pa.StructArray.from_arrays(children, fields=fields, mask=pa.array([True] * count, pa.bool_()))
+
+
+def _filled(child: pa.Array, field: pa.Field) -> pa.Array:
+    """Parquet's writer wants no null in a field that may not be null, even where the struct itself is."""
+    if field.nullable or child.null_count == 0:
+        return child
+    whole = pa.concat_arrays([child, pa.array([_any_value(field.type)], field.type)])
+    return whole.take(compute.if_else(child.is_null(), len(child), pa.array(range(len(child)))))
+
+
+def _any_value(type_: pa.DataType) -> Any:
     """A value that nobody sees."""
-    return pa.scalar(0).cast(type_) if not pa.types.is_binary(type_) else pa.scalar(b"", type_)
+    if pa.types.is_struct(type_):
+        return {field.name: _any_value(field.type) for field in type_}
+    if _is_list(type_) or pa.types.is_map(type_):
+        return []
+    if type_ == UUID:
+        return bytes(16)
+    if pa.types.is_fixed_size_binary(type_):
+        return bytes(type_.byte_width)
+    if pa.types.is_large_binary(type_) or pa.types.is_large_string(type_):
+        return b""
+    return False if pa.types.is_boolean(type_) else 0
 
 
 def _list(array: pa.Array, target: pa.DataType, name: str) -> pa.Array:

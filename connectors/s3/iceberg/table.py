@@ -64,25 +64,22 @@ class TableWriter:
             log.info("found a table", table=self.name, offsets=len(self._committed))
 
     @property
-    def has_rows(self) -> bool:
-        return bool(self._taken)
-
-    @property
     def open_files(self) -> Iterator[OpenDataFile]:
         return iter(self._files.values())
 
-    def write(self, records: Sequence[SinkRecord]) -> bool:
-        """Take records of one Kafka partition, none of whose values is null; whether any was new."""
+    def write(self, records: Sequence[SinkRecord]) -> None:
+        """Take records of one Kafka partition, none of whose values is null."""
         assert self._commit is None, "commit first"
         source = TopicPartition(records[0].original_topic, records[0].original_partition)
         done = max(self._committed.get(source, 0), self._taken.get(source, 0))
         if records[0].offset < done:
+            if source not in self._taken:
+                log.info("leaving out what the table has", table=self.name, **source._asdict(), offset=done)
             records = [record for record in records if record.offset >= done]
         for _, run in groupby(records, attrgetter("value_schema")):
             same = list(run)
             self._write_carefully(same)
             self._taken[source] = same[-1].offset + 1
-        return bool(records)
 
     def commit(self) -> None:
         """Bring all rows into the table, in one snapshot. May be called again after `RetriableError`. After
@@ -141,7 +138,8 @@ class TableWriter:
 
     def _layout_for(self, rows: Rows) -> Layout:
         if self._table is None or self._layout is None:
-            self._use(self._tables.create(self.name, rows.plan.columns))
+            assert rows.columns is not None, "of a table that is not there nothing is known"
+            self._use(self._tables.create(self.name, rows.columns))
         assert self._table is not None
         wanted = rows.changes(self._table.schema().as_struct())
         if not wanted:

@@ -1,19 +1,26 @@
 """Tables of records: types, changes of tables, values that fit them, and settings."""
 
 import datetime
+import itertools
+import sys
 import uuid
 from decimal import Decimal
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.schema import Schema as IcebergSchema
 from pyiceberg.types import (
     BinaryType,
+    BooleanType,
     DateType,
     DecimalType,
     DoubleType,
+    FixedType,
+    FloatType,
     IntegerType,
     ListType,
     LongType,
@@ -26,17 +33,20 @@ from pyiceberg.types import (
     TimeType,
     UUIDType,
 )
+from support.task_contexts import SinkContext
 
-from connect.api import DataError, Schema, SchemaType, SinkRecord
+from connect.api import ConnectError, DataError, JsonPayload, Schema, SchemaType, SinkRecord
 from connect.api import schemas as connect
 from connectors.s3.config import S3SinkConfig
 from connectors.s3.iceberg.arrays import conform_rows
+from connectors.s3.iceberg.look import problems_of_catalog
 from connectors.s3.iceberg.partitions import Partitioning, spec_for
 from connectors.s3.iceberg.routes import Routes
 from connectors.s3.iceberg.rows import RowMaker
 from connectors.s3.iceberg.settings import sqlalchemy_url
 from connectors.s3.iceberg.terms import parse_terms
 from connectors.s3.iceberg.types import changes, table_schema
+from connectors.s3.task import FormatTask
 
 DAY = datetime.date(2024, 2, 29)
 DAYS = (DAY - datetime.date(1970, 1, 1)).days
@@ -80,6 +90,11 @@ def test_types_and_values(schema: Schema, type_: str, given: Any, read: Any) -> 
 
 def record(value: Any, schema: Schema | None = None) -> SinkRecord:
     return SinkRecord("t", 0, 7, value, value_schema=schema)
+
+
+def as_text(value: Any) -> SinkRecord:
+    """As it comes from a topic."""
+    return record(JsonPayload(orjson.dumps(value, option=orjson.OPT_INDENT_2), orjson.loads))
 
 
 def test_structs_inside() -> None:
@@ -151,8 +166,8 @@ def test_what_a_table_lacks() -> None:
 )
 def test_json_for_the_columns_of_a_table(type_: Any, json: Any, read: Any) -> None:
     table = columns(x=type_)
-    for values in ([{"x": json}], [{"x": None}, {"x": json}, {}]):
-        rows = RowMaker(all_optional=False).rows([record(value) for value in values], table.as_struct())
+    for values, make in itertools.product(([{"x": json}], [{"x": None}, {"x": json}, {}]), (record, as_text)):
+        rows = RowMaker(all_optional=False).rows([make(value) for value in values], table.as_struct())
         assert rows.changes(table.as_struct()) == []
         found = rows.fit(schema_to_pyarrow(table)).column("x").to_pylist()
         assert found == [read if "x" in value and value["x"] is not None else None for value in values]
@@ -166,27 +181,53 @@ def test_json_for_the_columns_of_a_table(type_: Any, json: Any, read: Any) -> No
 )  # fmt: skip
 def test_json_that_does_not_fit_is_an_error_of_its_record(type_: Any, json: Any) -> None:
     table = columns(x=type_)
-    rows = RowMaker(all_optional=False).rows([record({"x": json})], table.as_struct())
-    with pytest.raises(DataError, match="the record at t-0@7 does not fit the table"):
-        rows.fit(schema_to_pyarrow(table))
+    for make in (record, as_text):
+        with pytest.raises(DataError, match="the record at t-0@7 does not fit the table"):
+            RowMaker(all_optional=False).rows([make({"x": json})], table.as_struct()).fit(
+                schema_to_pyarrow(table)
+            )
 
 
 def test_columns_of_which_nothing_is_known_are_not_made() -> None:
     values = [{"a": None, "b": [], "c": {"d": None}, "e": 1, "f": [{"g": None, "h": 1}]}, {"i": {"j": "x"}}]
     rows = RowMaker(all_optional=False).rows([record(value) for value in values], None)
-    assert [field.name for field in rows.plan.columns.fields] == ["e", "f", "i"]
-    assert rows.fit(schema_to_pyarrow(rows.plan.columns)).to_pylist() == [
+    assert rows.columns is not None
+    assert [field.name for field in rows.columns.fields] == ["e", "f", "i"]
+    assert rows.fit(schema_to_pyarrow(rows.columns)).to_pylist() == [
         {"e": 1, "f": [{"h": 1}], "i": None}, {"e": None, "f": None, "i": {"j": "x"}},
     ]  # fmt: skip
 
 
-def test_a_null_where_the_table_has_none() -> None:
-    inner = StructType(NestedField(2, "a", LongType(), required=True))
-    target = schema_to_pyarrow(columns(s=inner))
-    fine = pa.array([{"s": None}, {"s": {"a": 1}}])
-    assert conform_rows(fine, target).to_pylist() == [{"s": None}, {"s": {"a": 1}}]
-    with pytest.raises(ValueError, match=r"the value\.s\.a is null or missing"):
-        conform_rows(pa.array([{"s": {"a": None}}, {"s": {"a": 1}}]), target)
+def required(*types: Any) -> StructType:
+    fields = (NestedField(10 + n, f"c{n}", type_, required=True) for n, type_ in enumerate(types))
+    return StructType(*fields)
+
+
+INNER = required(DateType(), UUIDType(), ListType(20, LongType(), True), required(LongType()))
+
+
+def test_a_struct_that_is_null_whose_fields_may_not_be() -> None:
+    """Parquet's writer wants values in such fields, of whatever type."""
+    types = (
+        BooleanType(), LongType(), FloatType(), DecimalType(4, 2), TimeType(), TimestamptzType(),
+        StringType(), FixedType(4), BinaryType(), MapType(30, StringType(), 31, LongType(), True),
+        *(field.field_type for field in INNER.fields),
+    )  # fmt: skip
+    whole = {"c0": DAYS, "c1": str(SOME_UUID), "c2": [1], "c3": {"c0": 1}}
+    arrow = pa.struct([("c0", pa.int32()), ("c1", pa.string()), ("c2", pa.list_(pa.int32())),
+                       ("c3", pa.struct([("c0", pa.int64())]))])  # fmt: skip
+    given = pa.array([{"x": None}, {"x": whole}], pa.struct([("x", arrow)]))
+    rows = conform_rows(given, schema_to_pyarrow(columns(x=INNER, y=required(*types))))
+    out = pa.BufferOutputStream()
+    parquet.write_table(rows, out)
+    read = {"c0": DAY, "c1": SOME_UUID, "c2": [1], "c3": {"c0": 1}}
+    assert parquet.read_table(pa.BufferReader(out.getvalue())).to_pylist() == [
+        {"x": None, "y": None}, {"x": read, "y": None},
+    ]  # fmt: skip
+    for change, where in (({"c0": None}, "x.c0"), ({"c2": [None]}, r"x.c2\[\]"), ({"c3": None}, "x.c3")):
+        wrong = pa.array([{"x": None}, {"x": {**whole, **change}}], given.type)
+        with pytest.raises(ValueError, match=f"the value.{where} is null"):
+            conform_rows(wrong, schema_to_pyarrow(columns(x=INNER)))
 
 
 def test_rows_by_partition() -> None:
@@ -263,6 +304,16 @@ def test_settings_of_iceberg_are_known_and_need_no_table_format() -> None:
 )
 def test_urls_of_sql_catalogs(uri: str, url: str) -> None:
     assert sqlalchemy_url(uri, "u", "p/") == url
+
+
+def test_without_pyiceberg_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyiceberg", None)
+    config = S3SinkConfig.parse(SETTINGS)
+    [problem] = problems_of_catalog(config)
+    assert problem.name == "format.class"
+    assert "pip install 'millstream[iceberg]'" in problem.message
+    with pytest.raises(ConnectError, match="pip install"):
+        FormatTask().start(SinkContext(), config)
 
 
 def test_routes() -> None:
