@@ -118,7 +118,7 @@ class Stream:
         self._last_lsn = -1
         self._held: list[SourceRecord] = []
         self._arrived: Iterator[bytes] = iter(())
-        self._run = Run(self._maker, self._unreadable)
+        self._run = Run(self._maker)
         self.seen = dict.fromkeys((*_ROWS, pgoutput.TRUNCATE), 0)
         self.filtered = self.commits = 0
 
@@ -200,10 +200,28 @@ class Stream:
 
     def _write_run(self, tail: str, batch: RecordBatch) -> None:
         run = self._run
-        self.seen[run.head[0]] += len(run.rows)
-        last_lsn, place = run.write(tail, batch)
-        if place is self._place:  # its transaction goes on
-            self._last_lsn = last_lsn
+        if run.write(tail, batch):
+            self.seen[run.head[0]] += len(run.rows)
+            if run.place(len(run.rows) - 1) is self._place:  # its transaction goes on
+                self._last_lsn = run.last_lsn
+            run.written()
+        else:
+            self._write_singly(tail, batch)
+            run.written()
+            run.end()  # its plan may be another one now
+
+    def _write_singly(self, tail: str, batch: RecordBatch) -> None:
+        """The rows of a run one by one, each in its transaction."""
+        now = self._begin, self._place
+        self._last_lsn = self._run.last_lsn
+        for number, message in enumerate(self._run.rows):
+            self._place = place = self._run.place(number)
+            self._begin = place.begin
+            lsn, kind, oid = _CHANGE_HEAD(message)
+            self._row(kind, oid, lsn, message, tail, batch)
+        if self._place is not now[1]:
+            self._last_lsn = -1
+        self._begin, self._place = now
 
     def _end_run(self, tail: str, batch: RecordBatch) -> None:
         if self._run.rows:

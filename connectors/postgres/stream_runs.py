@@ -18,6 +18,7 @@ from connectors.postgres.envelope import TransactionSource
 from connectors.postgres.joiner import Column
 from connectors.postgres.plan import TablePlan
 from connectors.postgres.records import CREATE, UPDATE, RecordMaker
+from connectors.postgres.type_map import UnknownLabelError
 
 ROW_HEAD: Final = slice(XLOG_HEAD_BYTES, XLOG_HEAD_BYTES + 8)
 """Where a message has the kind of the change, the relation, the kind of row and its number of columns: all
@@ -26,10 +27,8 @@ position: Final = struct.Struct(">xQ").unpack_from
 _NONE: Final = b"none"
 ROWS_MAX: Final = 1_000
 """So many are written at once: what they become should stay in the processor's cache."""
-_ROWS_MIN: Final = 4
-"""Fewer rows are made one by one."""
-
-Unreadable = Callable[[TablePlan, int, pgoutput.MalformedMessage], None]
+_ROWS_MIN: Final = 3
+"""So many rows before the last one make it worth while."""
 
 
 class Place(NamedTuple):
@@ -56,25 +55,26 @@ class Place(NamedTuple):
 
 class Run:
     """One run after the other. `head` is that of its messages, `rows` are those that are to be written;
-    whoever has read a message with this head appends it there."""
+    whoever has read a message with this head appends it there.
 
-    def __init__(self, maker: RecordMaker, unreadable: Unreadable) -> None:
+    `last_lsn` is the position of the last record before them, -1 if no row can have the same.
+    """
+
+    def __init__(self, maker: RecordMaker) -> None:
         self._maker = maker
-        self._unreadable = unreadable
         self.head = _NONE
         self.rows: list[bytes] = []
-        self._lsns: list[int] = []
+        self.last_lsn = -1
         self._parts: list[tuple[int, Place]] = []  # the first row of each transaction
-        self._last_lsn = -1
+        self._lsns: list[int] = []
 
     def begin(self, head: bytes, plan: TablePlan, place: Place, last_lsn: int) -> None:
-        """The rows with this head belong together; those before them were written. `last_lsn` is the position
-        of the record before them, -1 if no row can have the same."""
+        """The rows with this head belong together; those before them were written."""
         self.head = head
         self._plan = plan
         self._op, self._operation = (CREATE, "INSERT") if head[0] == pgoutput.INSERT else (UPDATE, "UPDATE")
         self._parts = [(0, place)]
-        self._last_lsn = last_lsn
+        self.last_lsn = last_lsn
 
     @property
     def is_open(self) -> bool:
@@ -85,40 +85,46 @@ class Run:
         """The rows that follow are of another transaction."""
         self._parts.append((len(self.rows), place))
 
-    def write(self, tail: str, batch: RecordBatch) -> tuple[int, Place]:
-        """Append the records of the rows, the last one singly, and forget them; the run may go on. The
-        position and the transaction of the last row."""
-        self._lsns = lsns = [position(message)[0] for message in self.rows]
-        if lsns[0] == self._last_lsn and batch:
-            batch[-1].source_offset = unfinished(batch[-1].source_offset, lsns[0])
-        if len(lsns) < _ROWS_MIN or not self._write_columns(tail, batch):
-            self._write_singly(tail, batch)
-        place = _place_of(self._parts, len(lsns) - 1)
+    def place(self, number: int) -> Place:
+        """The transaction of a row."""
+        return _place_of(self._parts, number)
+
+    def written(self) -> None:
+        """The rows have become records. The run may go on."""
         self.rows = []
         self._parts = [(0, self._parts[-1][1])]
-        self._last_lsn = lsns[-1]
-        return lsns[-1], place
 
     def end(self) -> None:
         """No more rows until another one begins; all were written."""
         self.head = _NONE
 
-    def _write_columns(self, tail: str, batch: RecordBatch) -> bool:
-        plan, last = self._plan, len(self._lsns) - 1
+    def write(self, tail: str, batch: RecordBatch) -> bool:
+        """Append the rows' records, the last one singly. False, and nothing is done, where they have to be
+        made one by one."""
+        plan, last = self._plan, len(self.rows) - 1
+        if last < _ROWS_MIN:
+            return False
         try:
             texts, has_gaps = pgoutput.texts(self.rows, len(plan.encoders), XLOG_HEAD_BYTES)
             columns = fragments(plan, texts, has_gaps)
         except (pgoutput.MalformedMessage, ConnectError):  # only the row that it is about is to fail
             return False
+        except UnknownLabelError as exc:  # and only from that row on the label is known
+            exc.ask_again()
+            return False
+        self._lsns = lsns = [position(message)[0] for message in self.rows]
         source, positions = self._sources(last)
         offset_of = self._offsets()
         shown = [column[:last] for column in columns]
         records = self._maker.many(self._op, plan, shown, last, source, tail, offset_of, positions)
         if records is None:
             return False
+        if lsns[0] == self.last_lsn and batch:
+            batch[-1].source_offset = unfinished(batch[-1].source_offset, lsns[0])
         batch.add(records)
-        block = _place_of(self._parts, last).source.block(plan.source_table, self._lsns[-1])
+        block = self.place(last).source.block(plan.source_table, lsns[last])
         batch.append(self._maker.present(self._op, plan, row_of(columns, last), block, tail, offset_of(last)))
+        self.last_lsn = lsns[last]
         return True
 
     def _sources(self, count: int) -> tuple[str, list[Column]]:
@@ -144,18 +150,6 @@ class Run:
             return unfinished(offset, lsn) if lsns[number + 1] == lsn else offset
 
         return offset_of
-
-    def _write_singly(self, tail: str, batch: RecordBatch) -> None:
-        plan, offset_of = self._plan, self._offsets()
-        for number, (lsn, message) in enumerate(zip(self._lsns, self.rows, strict=True)):
-            try:
-                _, _, row = pgoutput.row(message, plan.encoders, plan.unavailable, XLOG_HEAD_BYTES)
-            except pgoutput.MalformedMessage as exc:
-                self._unreadable(plan, lsn, exc)
-                continue
-            assert row is not None  # an insert or update
-            source = _place_of(self._parts, number).source.block(plan.source_table, lsn)
-            batch.append(self._maker.present(self._op, plan, row, source, tail, offset_of(number)))
 
 
 def is_plain(message: bytes, width: int) -> bool:

@@ -10,6 +10,7 @@ from base64 import urlsafe_b64encode
 from binascii import b2a_base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from json.encoder import encode_basestring as quote
 from typing import Final, Literal
 
@@ -27,7 +28,12 @@ Encode = Callable[[str], str]
 
 
 class UnknownLabelError(Exception):
-    """A label of an enum that was not there when the type was read."""
+    """A label of an enum that was not there when the type was read. It is an error only once, or once more
+    after `ask_again`."""
+
+    def __init__(self, label: str, ask_again: Callable[[], None]) -> None:
+        super().__init__(label)
+        self.ask_again = ask_again
 
 
 class _Labels(dict[str, str]):
@@ -42,7 +48,7 @@ class _Labels(dict[str, str]):
     def __missing__(self, label: str) -> str:
         if self._asked is not None and (self._oid, label) not in self._asked:
             self._asked.add((self._oid, label))
-            raise UnknownLabelError(label)
+            raise UnknownLabelError(label, partial(self._asked.discard, (self._oid, label)))
         return quote(label)
 
 
