@@ -89,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
             raise ConfigError("; ".join(f"{error.name}: {error.message}" for error in settings.errors))
         secrets = settings.secrets
         gc.freeze()
-        forks = ForkServer()
+        forks = ForkServer(keeps_stdin=options.standalone)
         forks.fork_off()
         from connect.cli.worker_service import WorkerService  # not for the forkserver: 20 MB
 

@@ -50,8 +50,10 @@ class Child:
 
 @dataclass(slots=True)
 class ForkServer:
-    """Starts the forkserver on first use and again should it end. Belongs to one event loop."""
+    """Starts the forkserver on first use and again should it end. Belongs to one event loop. With
+    `keeps_stdin` what is forked has the worker's standard input, else none."""
 
+    keeps_stdin: bool = False
     python_path: Sequence[str] = ()
     log_level: str = "INFO"
     _pid: int | None = None
@@ -73,7 +75,7 @@ class ForkServer:
         self._pid = os.fork()
         if self._pid == 0:
             ours.close()
-            become(theirs, worker)
+            become(theirs, worker, keeps_stdin=self.keeps_stdin)
         theirs.close()
         self._channel = ours
 
@@ -98,7 +100,8 @@ class ForkServer:
             arguments = [str(theirs.fileno()), str(os.getpid())]
             self._pid = os.posix_spawn(
                 sys.executable, [sys.executable, "-m", "connect.runtime.forkserver", *arguments], os.environ,
-                file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+                file_actions=[] if self.keeps_stdin
+                else [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
             )  # fmt: skip
 
     def fork(self, entry: str, control: socket.socket) -> Child:

@@ -54,12 +54,13 @@ def main(arguments: list[str]) -> None:
     serve(socket.socket(fileno=int(arguments[0])), int(arguments[1]))
 
 
-def become(channel: socket.socket, parent_pid: int) -> NoReturn:
+def become(channel: socket.socket, parent_pid: int, *, keeps_stdin: bool) -> NoReturn:
     """For a process that the worker has just forked."""
 
     def run() -> int:
-        with open(os.devnull, "rb") as nothing:
-            os.dup2(nothing.fileno(), 0)
+        if not keeps_stdin:
+            with open(os.devnull, "rb") as nothing:
+                os.dup2(nothing.fileno(), 0)
         serve(channel, parent_pid)
         return 0
 

@@ -38,7 +38,8 @@ class ChildFailed(RuntimeError):
 class Child:
     """A running process, its output in `log`.
 
-    `user` and `group` are ids to run as; `environment` is added to ours.
+    `user` and `group` are ids to run as; `environment` is added to ours; `stdin` is a file
+    descriptor.
     """
 
     def __init__(
@@ -49,13 +50,14 @@ class Child:
         user: int | None = None,
         group: int | None = None,
         environment: Mapping[str, str] | None = None,
+        stdin: int = subprocess.DEVNULL,
         death_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=os.environ | (environment or {}),

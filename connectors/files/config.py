@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from connect.api import Config, FieldError, Importance, setting
+from connectors.files.standard_input import has_standard_input
 
 
 def _not_empty(value: str) -> str | None:
@@ -27,7 +28,7 @@ class FileStreamSourceConfig(Config):
     )
 
     def warnings(self) -> Iterable[FieldError]:
-        if not self.file:
+        if not self.file and not has_standard_input():
             yield FieldError("file", NO_STANDARD_INPUT)
 
 
@@ -41,6 +42,6 @@ class FileStreamSinkConfig(Config):
 
 
 NO_STANDARD_INPUT = (
-    "file is not set, which means the standard input, and a task runs in a process that has none: "
-    "set file to the path of the file to read"
+    "file is not set, which means the standard input, and only the tasks of a standalone worker have that of "
+    "the worker: set file to the path of the file to read"
 )

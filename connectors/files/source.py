@@ -2,6 +2,7 @@
 
 What counts as a line is Kafka's rule: it ends with LF, CR LF or a lone CR; a last line without its end
 waits for it. Offsets are `{"filename": f}` → `{"position": n}`, n in bytes, just behind the line's end.
+Without a file it is the standard input of a standalone worker; f and n are null then, as in Kafka.
 
 A value is a str. Bytes that are not UTF-8 become visible escapes (`\\xff`) rather than U+FFFD as in
 Kafka, so that nothing is lost in silence.
@@ -21,6 +22,7 @@ import structlog
 from connect.api import ConnectError, RetriableError, SourceRecord, SourceTask, SourceTaskContext
 from connect.api.schemas import STRING
 from connectors.files.config import NO_STANDARD_INPUT, FileStreamSourceConfig
+from connectors.files.standard_input import StandardInput, has_standard_input
 
 log = structlog.get_logger(__name__)
 
@@ -37,16 +39,20 @@ RENAMED_QUIET_S: Final = 1.0
 
 
 class FileStreamSourceTask(SourceTask[FileStreamSourceConfig]):
-    _file: "FollowedFile | None" = None
+    _file: "FollowedFile | StandardInput | None" = None
 
     def start(self, context: SourceTaskContext, config: FileStreamSourceConfig) -> None:
-        if not config.file:
+        if not config.file and not has_standard_input():
             raise ConnectError(NO_STANDARD_INPUT)
         self._context = context
         self._topic = config.topic
         self._batch_size = max(1, config.batch_size)  # Kafka reads one line at a time for 0
-        self._source_partition = {FILENAME: config.file}
-        self._file = FollowedFile(config.file, self._stored_position())
+        self._source_partition = {FILENAME: config.file or None}
+        self._has_positions = bool(config.file)
+        if config.file:
+            self._file = FollowedFile(config.file, self._stored_position())
+        else:
+            self._file = StandardInput()
         self._lines: Sequence[bytes] = ()
         self._taken = 0
         self._position = 0
@@ -81,7 +87,7 @@ class FileStreamSourceTask(SourceTask[FileStreamSourceConfig]):
 
     def _records(self, lines: Sequence[bytes]) -> list[SourceRecord]:
         source_partition, topic, now_ms = self._source_partition, self._topic, int(time.time() * 1000)
-        position = self._position
+        position, has_positions = self._position, self._has_positions
         records = []
         for line in lines:
             position += len(line)
@@ -89,7 +95,7 @@ class FileStreamSourceTask(SourceTask[FileStreamSourceConfig]):
             records.append(
                 SourceRecord(
                     source_partition,
-                    {POSITION: position},
+                    {POSITION: position if has_positions else None},
                     topic,
                     value,
                     value_schema=STRING,

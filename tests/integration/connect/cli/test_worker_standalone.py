@@ -1,6 +1,7 @@
 """`millstream worker --standalone`: no group, no topics of its own, offsets and connectors in files."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -123,6 +124,22 @@ def test_rest_works_as_in_a_cluster(place: Place) -> None:
         assert rest.put("/admin/loggers/connect.runtime?scope=cluster", json={"level": "DEBUG"}).is_success
         assert rest.delete(f"/connectors/{name}").status_code == 204
         assert name not in rest.get("/connectors").json()
+
+
+def test_a_file_source_without_a_file_reads_the_standard_input(place: Place) -> None:
+    topic = place.source_name
+    source = {"name": f"stdin-{topic}", "connector.class": "FileStreamSource", "topic": topic}
+    sink = {"connector.class": "FileStreamSink", "file": str(place.out), "topics": topic}
+    files = [place.properties("stdin", source), place.json("sink", {"name": f"copy-{topic}", "config": sink})]
+    reading, writing = os.pipe()
+    with Standalone(place.directory, place.worker, files, stdin=reading):
+        os.close(reading)
+        os.write(writing, b"a\nb")
+        eventually(lambda: place.lines() == ["a"])
+        os.write(writing, b"c\r\nno end")
+        eventually(lambda: place.lines() == ["a", "bc"])
+        os.close(writing)
+        eventually(lambda: place.lines() == ["a", "bc", "no end"])
 
 
 def run(*arguments: object) -> tuple[int, str]:
