@@ -5,6 +5,7 @@ import shutil
 import sys
 import tempfile
 import uuid
+from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,8 +28,8 @@ threading.Event().wait()
 """
 
 
-class S3Server(Stoppable):
-    """`S3Server()` starts an empty S3; any credentials are taken, `access_key` and `secret_key` will do."""
+class S3Endpoint(Stoppable):
+    """An S3 over HTTP in a process of its own, with the credentials that it takes."""
 
     access_key = "millstream"
     secret_key = "millstream-secret"
@@ -36,10 +37,11 @@ class S3Server(Stoppable):
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="millstream-s3-"))
-        told = self.directory / "port.json"
-        self._child = Child([sys.executable, "-c", _SERVE, str(told)], self.directory / "moto.log")
-        self._child.wait_until(told.exists, 60, "moto")
-        self.endpoint = f"http://127.0.0.1:{json.loads(told.read_text())['port']}"
+        self._child, self.endpoint = self._start()
+
+    @abstractmethod
+    def _start(self) -> tuple[Child, str]:
+        """The server's process and URL, once it answers."""
 
     def client(self) -> "S3Client":
         """A boto3 client of this server."""
@@ -63,3 +65,13 @@ class S3Server(Stoppable):
     def stop(self) -> None:
         self._child.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class S3Server(S3Endpoint):
+    """`S3Server()` starts an empty S3; any credentials are taken, `access_key` and `secret_key` will do."""
+
+    def _start(self) -> tuple[Child, str]:
+        told = self.directory / "port.json"
+        child = Child([sys.executable, "-c", _SERVE, str(told)], self.directory / "moto.log")
+        child.wait_until(told.exists, 60, "moto")
+        return child, f"http://127.0.0.1:{json.loads(told.read_text())['port']}"

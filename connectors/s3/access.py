@@ -20,9 +20,10 @@ HTTP: Final = ("http://", "https://")
 
 ASSUME_ROLE: Final = "AwsAssumeRoleCredentialsProvider"
 ANONYMOUS: Final = "AnonymousCredentialsProvider"
-# All but those two look where boto3 looks: environment, profile, web identity, container, instance.
+AIVEN: Final = "AivenAWSCredentialsProvider"  # has its keys in settings of its own
+# All but those three look where boto3 looks: environment, profile, web identity, container, instance.
 _PROVIDERS: Final = (
-    "DefaultAWSCredentialsProviderChain", ASSUME_ROLE, ANONYMOUS, "DefaultCredentialsProvider",
+    "DefaultAWSCredentialsProviderChain", ASSUME_ROLE, ANONYMOUS, AIVEN, "DefaultCredentialsProvider",
     "EnvironmentVariableCredentialsProvider", "ProfileCredentialsProvider",
     "InstanceProfileCredentialsProvider", "EC2ContainerCredentialsProviderWrapper",
     "WebIdentityTokenCredentialsProvider",

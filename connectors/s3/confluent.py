@@ -70,6 +70,14 @@ class ConfluentConfig(Config):
         "aws.secret.access.key", default=None, importance=HIGH, group="S3",
         doc="The secret that belongs to aws.access.key.id.",
     )  # fmt: skip
+    provider_key_id: str = setting(
+        "s3.credentials.provider.access_key_id", default="", internal=True,
+        doc="The access key of AivenAWSCredentialsProvider.",
+    )  # fmt: skip
+    provider_secret: SecretStr | None = setting(
+        "s3.credentials.provider.secret_access_key", default=None, internal=True,
+        doc="The secret of AivenAWSCredentialsProvider.",
+    )  # fmt: skip
     sse_customer_key: SecretStr | None = setting(
         "s3.sse.customer.key", default=None, importance=LOW, group="S3", check=customer_key_error,
         doc="Base64 of 32 bytes: server-side encryption with a key of your own.",
@@ -136,8 +144,8 @@ class ConfluentConfig(Config):
             bucket=self.bucket,
             region=self.region,
             endpoint=self.store_url,
-            key_id=self.access_key_id or None,
-            secret=revealed(self.secret_access_key),
+            key_id=self.access_key_id or self.provider_key_id or None,
+            secret=revealed(self.secret_access_key) or revealed(self.provider_secret),
             anonymous=provider == ANONYMOUS,
             path_style=self.path_style,
             accelerate=self.wan_mode,

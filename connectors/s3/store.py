@@ -104,11 +104,14 @@ class Bucket:
 
     def start_upload(self, key: str) -> str:
         """Begin a multipart upload; its id. One that a killed task left for this key is given up."""
-        self._abort_leftovers(key)
         more: Any = self._access.for_new_objects
-        return self._perform(
-            key, lambda client: client.create_multipart_upload(Bucket=self.name, Key=key, **more)["UploadId"]
-        )
+
+        def start(client: "S3Client") -> str:
+            # With each try: one whose answer was lost has begun an upload, too.
+            self._abort_leftovers(key)
+            return client.create_multipart_upload(Bucket=self.name, Key=key, **more)["UploadId"]
+
+        return self._perform(key, start)
 
     def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> str:
         """Write a part, numbered from 1; its ETag. Raises `UploadLostError`."""

@@ -64,9 +64,10 @@ class Answer:
 
 
 class Cut(StrEnum):
-    """Without an answer: the connection is reset, or nothing more comes."""
+    """Without an answer, or the rest of it: the connection is reset, or closed, or nothing more comes."""
 
     RESET = auto()
+    END = auto()
     SILENCE = auto()
 
 
@@ -176,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(fault)
         elif fault is Cut.SILENCE:
             self.server.proxy.closing.wait()
-        else:
+        elif fault is Cut.RESET:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raise _Interrupted
 

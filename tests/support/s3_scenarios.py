@@ -16,7 +16,7 @@ import cramjam
 import fastavro
 from pyarrow import parquet
 
-from connect.testing.s3 import S3Server
+from connect.testing.s3 import S3Endpoint
 
 FLUSH_SIZE: Final = 7
 LARGE_BYTES: Final = 900_000
@@ -51,7 +51,7 @@ class Scenario:
     left_open: int = 0
     converter: Mapping[str, str] = field(default_factory=lambda: _JSON)
 
-    def config(self, bucket: str, endpoint: str, s3: S3Server) -> dict[str, str]:
+    def config(self, bucket: str, endpoint: str, s3: S3Endpoint) -> dict[str, str]:
         """All of a connector's settings but the topics."""
         keys = {"aws.access.key.id": s3.access_key, "aws.secret.access.key": s3.secret_key}
         shared = {"tasks.max": "1", "key.converter": _STRING, **self.converter, **keys}

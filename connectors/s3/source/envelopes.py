@@ -12,6 +12,7 @@ import orjson
 from connect.api import DataError, Header, JsonPayload, Schema, SchemaType
 from connect.api.schemas import STRING
 from connectors.s3.source.formats import Item
+from connectors.s3.source.json_texts import member_texts
 
 _FRACTION: Final = re.compile(r"\.(\d+)")
 
@@ -55,8 +56,9 @@ class Fields:
         row = raw.value() if isinstance(raw, JsonPayload) else raw
         if not isinstance(row, dict):
             raise DataError("it is no object with the fields of format.output.fields")
-        value, value_schema = _member(row, item.schema, "value")
-        key_, key_schema = _member(row, item.schema, "key")
+        texts = _texts_that_differ(raw.json, row) if isinstance(raw, JsonPayload) else {}
+        value, value_schema = _member(row, item.schema, "value", texts)
+        key_, key_schema = _member(row, item.schema, "key", texts)
         return Parts(
             value, value_schema, key_, key_schema,
             _headers(row.get("headers"), item.schema), _milliseconds(row.get("timestamp")),
@@ -118,12 +120,26 @@ def key_of(item: Item) -> tuple[Any, Schema | None]:
     return item.value, item.schema
 
 
-def _member(row: Mapping[str, Any], schema: Schema | None, name: str) -> tuple[Any, Schema | None]:
+def _member(
+    row: Mapping[str, Any], schema: Schema | None, name: str, texts: Mapping[str, bytes]
+) -> tuple[Any, Schema | None]:
     value = row.get(name)
     if schema is not None:
         field = schema.field(name)
         return value, None if field is None else field.schema
-    return (None if value is None else JsonPayload(orjson.dumps(value), None, value)), None
+    if value is None:
+        return None, None
+    return JsonPayload(texts[name] if texts else orjson.dumps(value), None, value), None
+
+
+def _texts_that_differ(text: bytes, row: Mapping[str, Any]) -> Mapping[str, bytes]:
+    """The members' texts; none if they are what orjson would write."""
+    try:
+        if orjson.dumps(row) == text:
+            return {}
+    except TypeError:  # of what Python's parser takes and orjson does not write
+        return member_texts(text)
+    return member_texts(text)
 
 
 def _headers(found: Any, schema: Schema | None) -> Sequence[Header]:

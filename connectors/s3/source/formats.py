@@ -16,6 +16,7 @@ from connect.api import DataError, JsonPayload, Schema
 from connect.api.schemas import BYTES, OPTIONAL_STRING, STRING, struct
 from connectors.readers import AvroReader, CsvDialect, CsvReader, ParquetReader, Reader, TextSettings
 from connectors.readers.csv_rows import Columns
+from connectors.s3.source.json_texts import element_texts
 from connectors.s3.source.objects import Content
 
 RECORD_BYTES_MAX: Final = 64 << 20
@@ -86,7 +87,10 @@ class JsonLines(Separated):
         if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):
             return (item,)
         # Reading may not begin between them.
-        items = [Item(JsonPayload(orjson.dumps(member), None, member)) for member in members]
+        items = [
+            Item(JsonPayload(part, None, member))
+            for part, member in zip(element_texts(item.value.json), members, strict=True)
+        ]
         return [*items[:-1], items[-1]._replace(position=end)]
 
 

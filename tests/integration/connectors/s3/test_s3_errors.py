@@ -1,14 +1,11 @@
 """What goes wrong with a bucket: told in one sentence, and retried where that helps."""
 
-import json
 import threading
-import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
-import boto3
 import pytest
 from botocore.exceptions import (
     ClientError,
@@ -16,9 +13,11 @@ from botocore.exceptions import (
     ConnectTimeoutError,
     ReadTimeoutError,
 )
+from support.s3_signatures import signatures_checked
 from support.s3_sink import SETTINGS, SinkDriver, json_record, objects
 
 from connect.api import ConnectError, FieldError, RetriableError, TopicPartition
+from connect.testing.s3 import S3Server
 from connectors.s3.aiven.plugin import AivenS3SinkConnector
 from connectors.s3.config import S3SinkConfig
 from connectors.s3.plugin import S3SinkConnector
@@ -88,28 +87,10 @@ def test_missing_credentials(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def user(s3: Any) -> Iterator[tuple[str, str]]:
+def user(s3: S3Server) -> Iterator[tuple[str, str]]:
     """The key of a user who may do everything; while it lasts, S3 checks keys and signatures."""
-    iam = boto3.client(
-        "iam", endpoint_url=s3.endpoint, region_name="us-east-1",
-        aws_access_key_id="k", aws_secret_access_key="s",
-    )  # fmt: skip
-    iam.create_user(UserName="writer")
-    allowed = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-    iam.put_user_policy(UserName="writer", PolicyName="all", PolicyDocument=json.dumps(allowed))
-    key = iam.create_access_key(UserName="writer")["AccessKey"]
-    set_unchecked_requests(s3, 0)
-    yield key["AccessKeyId"], key["SecretAccessKey"]
-    set_unchecked_requests(s3, 1 << 30)
-    iam.delete_access_key(UserName="writer", AccessKeyId=key["AccessKeyId"])
-    iam.delete_user_policy(UserName="writer", PolicyName="all")
-    iam.delete_user(UserName="writer")
-
-
-def set_unchecked_requests(s3: Any, count: int) -> None:
-    request = urllib.request.Request(f"{s3.endpoint}/moto-api/reset-auth", str(count).encode())
-    request.add_header("Content-Type", "text/plain")
-    urllib.request.urlopen(request).close()
+    with signatures_checked(s3):
+        yield s3.access_key, s3.secret_key
 
 
 @pytest.fixture

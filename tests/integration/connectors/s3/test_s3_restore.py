@@ -138,3 +138,53 @@ def test_a_topic_comes_back(
     world.until_keys(3 * RECORDS // 5)
     world.connectors.deploy({"connector.class": SOURCE, "tasks.max": "2", **shared, **world.to_copy})
     assert told(world.topics.read(world.copy, RECORDS)) == told(original)
+
+
+NAME = "{{topic}}-{{partition}}-{{start_offset}}"
+AS_BYTES = {"value.converter": BYTES, "header.converter": BYTES}
+
+
+def exact_json(n: int) -> bytes:
+    """Of which nothing may be read and written anew."""
+    return b'{"big":123456789012345678901234567890,"n":%d,"d":1.10,"z":-0.0,"e":1E2,"u":"\\u00e9","s":{}}' % n
+
+
+@pytest.mark.parametrize(
+    ("settings", "value", "converter"),
+    [
+        ({"format.output.type": "csv"}, lambda n: b"\x00%d,\xff" % n, AS_BYTES),
+        ({"format.output.type": "csv", "format.output.fields.value.encoding": "none",
+          "file.compression.type": "zstd"}, lambda n: b"%d,%d" % (n, n), AS_BYTES),
+        ({"format.output.type": "jsonl", "file.compression.type": "gzip"}, exact_json, SCHEMALESS),
+        ({"format.output.type": "json", "file.compression.type": "none"}, schemaless, SCHEMALESS),
+        ({"format.output.type": "jsonl"}, lambda n: b"text %d" % n, {"value.converter": STRING}),
+        ({"format.output.type": "avro", "file.compression.type": "snappy"}, with_schema, WITH_SCHEMA),
+        ({"format.output.type": "parquet"}, with_schema, WITH_SCHEMA),
+    ],
+    ids=["csv", "csv plain", "jsonl", "json", "strings in jsonl", "avro", "parquet"],
+)  # fmt: skip
+def test_a_topic_comes_back_from_aivens_sink(
+    world: World, settings: dict[str, str], value: Callable[[int], bytes], converter: dict[str, str]
+) -> None:
+    """Timestamps, too."""
+    original = world.fill(value)
+    shared = {
+        **world.aiven_store, **converter, **settings, "key.converter": STRING, "file.name.template": NAME,
+        "format.output.fields": "key,value,offset,timestamp,headers",
+    }  # fmt: skip
+    world.connectors.deploy(
+        {"connector.class": AIVEN_SINK, "tasks.max": "1", "topics": world.topic, **shared}
+    )
+    world.until_keys(PARTITIONS)
+    world.connectors.deploy(
+        {"connector.class": AIVEN_SOURCE, "tasks.max": "2", "distribution.type": "partition", **shared,
+         "key.converter": BYTES if settings["format.output.type"] == "csv" else STRING,
+         "input.format": settings["format.output.type"], "poll.interval.ms": "200", **world.to_copy}
+    )  # fmt: skip
+    restored = world.topics.read(world.copy, RECORDS)
+    assert told(restored) == told(original)
+    assert times(restored) == times(original)
+
+
+def times(records: Sequence[TopicRecord]) -> list[tuple[int, int]]:
+    return sorted((record.partition, record.timestamp_ms) for record in records)
