@@ -24,7 +24,7 @@ class TransactionalProducer:
     produce_version = 11
     end_version = 3
 
-    def __init__(self, wire: Wire, transactional_id: str, topic: str, *, timeout_ms: int = 60_000) -> None:
+    def __init__(self, wire: Wire, transactional_id: str, topic: str, *, timeout_ms: int = 600_000) -> None:
         self.wire = wire
         self._transactional_id = transactional_id
         self._topic = topic
