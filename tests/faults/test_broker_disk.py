@@ -151,7 +151,7 @@ def test_a_kill_at_any_operation_on_the_disk(tmp_path: Path) -> None:
         for kill in range(KILL_POINTS):
             done = int(broker.faults.counted.read_text() or 0)
             broker.faults.set(kill_at=done + 1 + 3 * kill % 41, kill_after=bool(kill % 2))
-            workload.run(broker, seconds=10)
+            workload.run(broker, seconds=60)
             assert broker.child.process.wait(60) != 0, "it was not killed"
             # The first operations of the next start are killed, too, now and then.
             broker.faults.set(**({"kill_at": 1 + kill % 7} if kill % 3 == 0 else {}))
