@@ -299,18 +299,24 @@ def _plain_texts(rows: Sequence[bytes], width: int) -> list[Sequence[str]] | Non
     if len(pieces) != width * len(rows) + 1 or pieces[0] or not width:
         return None
     columns = [list(map(_behind_length, pieces[place::width])) for place in range(1, width + 1)]
-    # Whatever is missing of a message is missing at its end.
-    lengths = "".join([piece[:1] for piece in pieces[width::width]]).encode("latin-1")
-    if lengths != bytes(map(len, columns[-1])):
-        return None
     try:
-        return [
-            column if "".join(column).isascii()
-            else "\0".join(column).encode("latin-1").decode().split("\0")
-            for column in columns
-        ]  # fmt: skip
-    except UnicodeDecodeError:
+        # Whatever is missing of a message is missing at its end.
+        lengths = "".join([piece[:1] for piece in pieces[width::width]]).encode("latin-1")
+        if lengths != bytes(map(len, columns[-1])):
+            return None
+        return [_decoded(column) for column in columns]
+    except ValueError:
         return None
+
+
+def _decoded(column: Sequence[str]) -> Sequence[str]:
+    """The texts of UTF-8 that was read as Latin-1; raises `ValueError` for what is no UTF-8 or has a NUL."""
+    if "".join(column).isascii():
+        return column
+    texts = "\0".join(column).encode("latin-1").decode().split("\0")
+    if len(texts) != len(column):
+        raise ValueError("a text with a NUL")
+    return texts
 
 
 def _texts(row: bytes, width: int) -> list[str]:

@@ -1,5 +1,6 @@
 """Rows that are read by column become the records that they become one by one."""
 
+import contextlib
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -58,6 +59,7 @@ rows = st.tuples(
     st.sampled_from([*map(str, range(30)), None]),
 )  # fmt: skip
 complete = rows.filter(lambda row: row[-1] is not None)
+PARTS = [b"t\0\0\0", b"n", b"u", b"\x02ab", b"\0", b"\xff", b"\xc3\xa9"]
 rarely = st.integers(0, 9).map(lambda number: not number)
 Row = Sequence[str | None]
 
@@ -174,3 +176,15 @@ def test_no_cut_of_a_row_goes_unnoticed(table: list[list[str]], data: st.DataObj
     except pgoutput.MalformedMessage:
         return
     raise AssertionError(messages)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(0, 3),
+    st.lists(st.lists(st.sampled_from(PARTS)).map(b"".join), min_size=1, max_size=3),
+)
+def test_any_bytes_are_texts_or_malformed(width: int, tails: list[bytes]) -> None:
+    messages = [b"I\0\0\0\x01N" + width.to_bytes(2, "big") + tail for tail in tails]
+    with contextlib.suppress(pgoutput.MalformedMessage):
+        columns, _ = pgoutput.texts(messages, width)
+        assert all(len(column) == len(messages) for column in columns)
