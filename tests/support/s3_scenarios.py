@@ -138,6 +138,10 @@ def _aiven(name: str, promise: Promise = Promise.ONCE, **settings: str) -> Scena
 _NAME: Final = "{{topic}}/{{partition:padding=true}}/{{start_offset:padding=true}}"
 SCENARIOS: Final = (
     Scenario("json", {"format.class": "json", "s3.compression.type": "gzip"}),
+    Scenario("zstd", {
+        "format.class": "json", "s3.compression.type": "zstd", "partitioner.class": "FieldPartitioner",
+        "partition.field.name": "f",
+    }),
     Scenario("avro", {
         "format.class": "avro", "avro.codec": "snappy", "partitioner.class": "FieldPartitioner",
         "partition.field.name": "f", "store.kafka.keys": "true", "store.kafka.headers": "true",
