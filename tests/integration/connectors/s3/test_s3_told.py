@@ -34,7 +34,7 @@ FAULTS: list[tuple[str, Mapping[str, str], str, str]] = [
     (AIVEN, {NAME: "{{topic}}-{{partition}}-{{start_offset}}-{{timestamp}}"}, NAME, "unit="),
     (AIVEN, {NAME: "{{topic}}-{{partition}}-{{start_offset}}-{{timestamp:unit=mm}}"}, NAME, "unit="),
     (AIVEN, {"format.output.envelope": "false", "format.output.fields": "key,value"},
-     "format.output.envelope", "one"),
+     "format.output.fields", "one"),
     (AIVEN, {"kafka.retry.backoff.ms": "-5"}, "kafka.retry.backoff.ms", "-5"),
     (SOURCE, {"s3.bucket.name": "nowhere"}, "s3.bucket.name", "cannot read s3://nowhere"),
     (SOURCE, {"store.url": "DEAD"}, "store.url", "nothing answers at http://127.0.0.1"),
