@@ -186,6 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(answer.status)
         self.send_header("Content-Length", str(len(text)))
         self.send_header("Content-Type", "application/xml")
+        self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(text)

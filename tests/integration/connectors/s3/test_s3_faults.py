@@ -37,7 +37,7 @@ TOLD = {
     "slow down": "S3 asks for fewer requests",
     "clock skew": "this machine's clock differs too much from S3's",
     "reset half way": "onnection",
-    "no answer": "imeout",
+    "no answer": "did not answer in time",
 }
 SINKS = {"confluent": S3SinkConnector, "aiven": AivenS3SinkConnector}
 
