@@ -18,6 +18,7 @@ from typing import Any, Final, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 _NOT_PASSED_ON: Final = ("content-length", "transfer-encoding", "connection", "expect")
+_PIECES: Final = 8
 _ANSWER_TIMEOUT_S: Final = 120
 
 
@@ -37,8 +38,8 @@ class Step(StrEnum):
 
 
 class Moment(StrEnum):
-    """Before S3 hears of a request; half way through its body, or through the answer's; when it is done and
-    the client has not heard of it."""
+    """Before S3 hears of a request; half way through its body, or several times in an object that is got;
+    when it is done and the client has not heard of it."""
 
     BEFORE = auto()
     MIDWAY = auto()
@@ -76,7 +77,7 @@ Rule = Callable[[Asked, Moment], Fault | None]
 
 
 class S3Proxy:
-    """`rule` is asked three times for each request, by many threads at once. `asked` are all requests."""
+    """`rule` is asked at each moment of each request, by many threads at once. `asked` are all requests."""
 
     def __init__(self, endpoint: str, rule: Rule = lambda asked, moment: None) -> None:
         self.rule = rule
@@ -160,12 +161,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         self.send_header("Content-Length", length or "0")
         self.end_headers()
-        half = len(data) // 2
-        self.wfile.write(data[:half])
-        if asked.step is Step.GET:
-            self.wfile.flush()
-            self._consult(asked, Moment.MIDWAY)
-        self.wfile.write(data[half:])
+        piece = -(-len(data) // (_PIECES if asked.step is Step.GET else 1)) or 1
+        for start in range(0, len(data), piece):
+            if start:
+                self._consult(asked, Moment.MIDWAY)
+            self.wfile.write(data[start : start + piece])
 
     def _consult(self, asked: Asked, moment: Moment, unread: int = 0) -> None:
         fault = self.server.proxy.rule(asked, moment)
@@ -186,6 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(answer.status)
         self.send_header("Content-Length", str(len(text)))
         self.send_header("Content-Type", "application/xml")
+        self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(text)

@@ -6,6 +6,7 @@ Several compressed streams one after the other are one, as the tools of each for
 import bz2
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from typing import Any, Final, cast
 
@@ -19,7 +20,6 @@ SUFFIXES: Final[Mapping[str, str]] = {
     ".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bzip2", ".snappy": "snappy",
 }  # fmt: skip
 COMPRESSIONS: Final = ("none", "gzip", "zstd", "bzip2", "snappy")
-_GZIP: Final = 31
 _SNAPPY_HEADER_BYTES: Final = 16
 _SNAPPY_BLOCK_BYTES_MAX: Final = 64 << 20
 
@@ -39,11 +39,12 @@ def decompressed(chunks: Iterable[bytes], compression: str) -> Iterator[bytes]:
 
 
 def _gzip(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    from isal import isal_zlib
+    from isal import igzip_lib
 
     # Its stub has an instance for the class.
-    error = cast("type[Exception]", isal_zlib.IsalError)
-    return _members(chunks, lambda: isal_zlib.decompressobj(wbits=_GZIP), "gzip", error)
+    error = cast("type[Exception]", igzip_lib.IsalError)
+    make = partial(igzip_lib.IgzipDecompressor, flag=igzip_lib.DECOMP_GZIP)
+    return _members(chunks, make, "gzip", error)
 
 
 def _bzip2(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -53,12 +54,14 @@ def _bzip2(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def _members(
     chunks: Iterable[bytes], make: Callable[[], Any], name: str, error: type[Exception]
 ) -> Iterator[bytes]:
+    """`make` makes what has the interface of `bz2.BZ2Decompressor`."""
     member, begun = make(), False
     for chunk in chunks:
         data = chunk
-        while data:
+        while data or not member.needs_input:
             try:
-                plain = member.decompress(data)
+                # A little may be the beginning of very much.
+                plain = member.decompress(data, _PIECE_BYTES)
             except error as exc:
                 raise DataError(f"the {name} data is corrupt: {exc}") from exc
             begun, data = True, b""

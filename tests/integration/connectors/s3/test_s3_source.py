@@ -3,7 +3,9 @@
 import bz2
 import gzip
 import io
+import resource
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cramjam
@@ -264,3 +266,24 @@ def test_aiven_offsets_of_the_java_connector(store: Store) -> None:
 def test_wrong_settings(store: Store, settings: dict[str, str], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         SourceDriver(store.s3, store.bucket, {"format.class": "json", **settings})
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_huge_object_takes_little_memory(store: Store, *, compressed: bool) -> None:
+    lines, size = b'{"x":"%b"}\n' % (b"y" * 2000), 96 << 20
+    data = lines * (size // len(lines))
+    store.put("a", gzip.compress(data, 1) if compressed else data)
+    del data
+    source = store.source()
+    before = most = resident_bytes()
+    count = 0
+    while records := source.next():
+        count += len(records)
+        most = max(most, resident_bytes())
+    assert count == size // len(lines)
+    assert most - before < size // 2
+
+
+def resident_bytes() -> int:
+    """Of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
