@@ -28,11 +28,13 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class Mask:
     """How a column is shown: always as the JSON `constant`, or as `change` makes it of the JSON of a value
-    that is not null; the value itself where both are None. `parameters` go into its schema."""
+    that is not null; the value itself where both are None. `parameters` go into its schema, as do those of
+    its type, if they are wanted and `tells_type`."""
 
     parameters: Mapping[str, str]
     constant: str | None = None
     change: Change | None = None
+    tells_type: bool = False
 
 
 class Masks:
@@ -59,7 +61,8 @@ def _mask(rule: MaskRule, column: str, column_type: ColumnType, source: SourceTy
         return Mask(_MASKED)
     if rule.algorithm is None:
         return Mask(_MASKED, constant=quote("*" * (rule.stars or 0)))
-    return Mask(_MASKED, change=_hash(rule.algorithm, rule.salt, rule.java_text, source.length))
+    change = _hash(rule.algorithm, rule.salt, rule.java_text, source.length)
+    return Mask(_MASKED, change=change, tells_type=True)
 
 
 def _hash(algorithm: str, salt: bytes, java_text: bool, length: int) -> Change:

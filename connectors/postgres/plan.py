@@ -69,11 +69,12 @@ class _Column:
         value = None if default is None else decoder(column_type.schema)(default.encode())
         declared = source_type(incoming.type, incoming.typmod)
         parameters: dict[str, str] = {}
-        if filters.propagates(table, incoming.name, incoming.type.name):
-            parameters |= declared.parameters(incoming.name)
         if self.kept:
             self.mask = masks.mask(f"{table}.{incoming.name}", column_type, declared)
-            parameters |= self.mask.parameters if self.mask else {}
+        is_told = self.mask is None or self.mask.tells_type
+        if is_told and filters.propagates(table, incoming.name, incoming.type.name):
+            parameters |= declared.parameters(incoming.name)
+        parameters |= self.mask.parameters if self.mask else {}
         self.schema = field_schema(column_type, optional, value, {})
         self.shown = field_schema(column_type, optional, value, parameters) if parameters else self.schema
 

@@ -98,7 +98,8 @@ class RecordMaker:
         old_key = plan.key(old) if plan.key and old and (plan.key_known or not key_only) else key
         if old is not None and key is not None and old_key is not None and old_key != key:
             return self._moved(change, old, old_key, key_only, new, key)
-        before = None if key_only else old
+        # Of a primary key that is not the event's key, the replica identity tells what it was.
+        before = plan.fill_absent(old) if key_only and old is not None else old
         shown = _NULL if before is None else plan.row(before)
         text = self._event(change, UPDATE, shown, plan.row(new))
         return [self._record(plan, key, plan.value_payload(text, before, new), change.offset)]

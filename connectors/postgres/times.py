@@ -134,8 +134,8 @@ def iso_date(text: str) -> str:
 
 
 def iso_time(text: str) -> str:
-    """JSON of `io.debezium.time.IsoTime`."""
-    return f'"{_trimmed(text)}Z"'
+    """JSON of `io.debezium.time.IsoTime`. The end of a day has no notation of its own there."""
+    return '"00:00:00Z"' if text.startswith("24:") else f'"{_trimmed(text)}Z"'
 
 
 def iso_timestamp(text: str) -> str:
