@@ -38,11 +38,13 @@ class _Translator(BaseHTTPRequestHandler):
         target = quote(unquote(path)) + question + query  # moto does not undo %2D in a bucket's name
         connection = http.client.HTTPConnection(self.s3_host, timeout=60)
         if "x-amz-copy-source" in headers and headers.pop("If-None-Match", None):
-            connection.request("HEAD", target, headers={"Authorization": headers["Authorization"]})  # moto does not look at it for copies
+            # moto does not look at it for copies.
+            connection.request("HEAD", target, headers={"Authorization": headers["Authorization"]})
             exists = connection.getresponse()
             exists.read()
             if exists.status == 200:
-                return self._answer(412, {}, b"")
+                self._answer(412, {}, b"")
+                return
         connection.request(self.command, target, body, headers)
         answer = connection.getresponse()
         self._answer(answer.status, dict(answer.getheaders()), answer.read())
@@ -51,7 +53,9 @@ class _Translator(BaseHTTPRequestHandler):
     def _answer(self, status: int, headers: dict[str, str], data: bytes) -> None:
         self.send_response_only(status)
         for name, value in headers.items():
-            if name.lower() not in _HOP_BY_HOP or (self.command == "HEAD" and name.lower() == "content-length"):
+            if name.lower() not in _HOP_BY_HOP or (
+                self.command == "HEAD" and name.lower() == "content-length"
+            ):
                 self.send_header(name.replace("x-amz-", "x-goog-"), value)
         if self.command != "HEAD":
             self.send_header("Content-Length", str(len(data)))

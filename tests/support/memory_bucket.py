@@ -38,7 +38,7 @@ class MemoryBucket:
         self._started = 0
 
     def url(self, key: str) -> str:
-        return f"memory://{key}"
+        return f"s3://memory/{key}"
 
     def put(self, key: str, data: bytes, metadata: Mapping[str, str], *, if_absent: bool) -> None:
         def done() -> None:

@@ -40,12 +40,16 @@ T = TypeVar("T")
 
 # Where the parts of an object are put together that must not overwrite another.
 _UPLOADS: Final = ".uploads/"
+# Of a whole request with all the bytes of its body, which may be a large object's.
+_REQUEST_TIMEOUT_S: Final = 3600
 _PART_BYTES: Final = 8 << 20
 _PARTS_AT_ONCE: Final = 2
 _STANDARD: Final = frozenset(
     ("Content-Disposition", "Content-Encoding", "Content-Language", "Content-Type", "Cache-Control",
      "Storage-Class")
 )  # fmt: skip
+_UNUSABLE: Final = re.compile("(?i)service account|credential|account must be")
+_MACHINE: Final = "169.254.169.254"  # where a cloud's machines ask who they are
 _NO_BUCKET: Final = re.compile("NoSuchBucket|ContainerNotFound")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9/._=+-]*")
 _STATUS: Final = re.compile(r"status code: (\d{3})")
@@ -210,15 +214,16 @@ class CloudBucket(Bucket):
         if isinstance(exc, exceptions.UnauthenticatedError):
             return RefusedError(self._because(key, f"the credentials are not good: {_first_line(exc)}"))
         why = _first_line(exc)
-        if "token request" in why or "credential" in why.lower() or "Account must be" in why:
+        status = _STATUS.search(why)
+        helps = status is None or status[1] in ("408", "429") or status[1] >= "500"
+        if _UNUSABLE.search(why) or (_MACHINE in why and not (status and helps)):
             hint = _NO_CREDENTIALS[self._location.scheme]
             return RefusedError(self._because(key, f"no credentials ({why}); {hint}"))
-        if isinstance(exc, ValueError):
+        if isinstance(exc, ValueError) or not helps:
             return RefusedError(self._because(key, why))
-        status = _STATUS.search(why)
-        if status is None or status[1] in ("408", "429") or status[1] >= "500":
-            return RetriableError(self._because(key, _cause(status, why)))
-        return RefusedError(self._because(key, why))
+        if status and status[1] in ("429", "503"):
+            why = f"the store asks for fewer requests ({why})"
+        return RetriableError(self._because(key, why))
 
     def _because(self, key: str, why: str) -> str:
         return f"cannot {self._doing} {self.url(key)}: {why}"
@@ -233,17 +238,16 @@ def _before(key: str) -> str:
 
 def _first_line(exc: Exception) -> str:
     """What it says before it goes into its own structure."""
-    return str(exc).partition("\n")[0].strip()
-
-
-def _cause(status: "re.Match[str] | None", why: str) -> str:
-    if status is not None and status[1] in ("429", "503"):
-        return f"the store asks for fewer requests ({status[1]})"
-    return why
+    line = str(exc).partition("\n")[0].strip()
+    return re.sub("^Generic [A-Za-z]+ error: ", "", line)
 
 
 def _make_store(access: Access, location: Location) -> "ObjectStore":
-    client: Any = {"connect_timeout": f"{CONNECT_TIMEOUT_S}s", "timeout": f"{READ_TIMEOUT_S}s"}
+    client: Any = {
+        "connect_timeout": f"{CONNECT_TIMEOUT_S}s",
+        "read_timeout": f"{READ_TIMEOUT_S}s",
+        "timeout": f"{_REQUEST_TIMEOUT_S}s",
+    }
     if access.proxy is not None:
         client["proxy_url"] = str(access.proxy)
     wait: Any = {

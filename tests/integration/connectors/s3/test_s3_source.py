@@ -14,8 +14,9 @@ from pyarrow import parquet
 from support.s3_source import SourceDriver, plain, values
 
 from connect.api import ConfigError, ConnectError
-from connectors.s3.source import listing, objects
+from connectors.s3.source import listing
 from connectors.s3.source.objects import Content
+from connectors.s3.stores import s3 as s3_store
 
 GENERIC = {"mode": "GENERIC", "topics.dir": "", "topic.regex.list": "t:.*"}
 LINES = b"".join(b'{"n":%d}\n' % n for n in range(5))
