@@ -353,7 +353,7 @@ class S3SinkConfig(IcebergSettings, ConfluentConfig, FileConfig):
     def _only_s3(self) -> Mapping[str, object]:
         return {
             **super()._only_s3, "s3.ssea.name": self.sse_algorithm, "s3.acl.canned": self.acl_canned,
-            "s3.object.tagging": self.object_tagging,
+            "s3.object.tagging": self.object_tagging, "format.class": self.format == ICEBERG_FORMAT,
         }  # fmt: skip
 
     def _check_encryption(self) -> Iterable[FieldError]:

@@ -149,4 +149,6 @@ def location_errors(
     if location is not None:
         for name, value in only_s3.items():
             if value:
-                yield FieldError(name, f"{name} is there for S3 only, and {setting_name} is {url}")
+                yield FieldError(
+                    name, f"What {name} asks for is there on S3 only, and {setting_name} is {url}"
+                )

@@ -97,8 +97,11 @@ class CloudBucket(Bucket):
         return self._uploads.add(self._perform(key, begin))
 
     def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> str:
-        with self._uploads.turn(upload_id, number, self.url(key)) as writer:
-            self._perform(key, lambda _: writer.write(data))
+        try:
+            with self._uploads.turn(upload_id, number, self.url(key)) as writer:
+                self._perform(key, lambda _: writer.write(data))
+        except ObjectGoneError as exc:
+            raise UploadLostError(f"cannot write {self.url(key)}: its upload is not known any more") from exc
         return str(number)
 
     def complete_upload(self, key: str, upload_id: str, etags: Sequence[str], *, if_absent: bool) -> None:
@@ -106,9 +109,9 @@ class CloudBucket(Bucket):
         try:
             if not writer.closed():
                 self._perform(key, lambda _: writer.close())
-        except RetriableError as exc:
+        except (RetriableError, ObjectGoneError) as exc:
             self._uploads.forget(upload_id)
-            raise UploadLostError(str(exc)) from exc
+            raise UploadLostError(f"cannot write {self.url(key)}: {exc}") from exc
         if if_absent:
             try:
                 self._perform(key, lambda store: obstore.copy(store, _UPLOADS + key, key, overwrite=False))
@@ -125,7 +128,7 @@ class CloudBucket(Bucket):
     def metadata(self, key: str) -> Mapping[str, str] | None:
         try:
             found = self._perform(key, lambda store: obstore.get(store, key, options={"head": True}))
-        except FileNotFoundError:
+        except ObjectGoneError:
             return None
         names = [name for name in found.attributes if name not in _STANDARD]
         return {name.replace("_", "-"): found.attributes[name] for name in names}
@@ -158,8 +161,6 @@ class CloudBucket(Bucket):
             options["range"] = wanted
         try:
             return self._perform(entry.key, lambda store: obstore.get(store, entry.key, options=options))
-        except FileNotFoundError as exc:
-            raise ObjectGoneError(f"{self.url(entry.key)} has been deleted") from exc
         except ObjectExistsError as exc:  # a precondition failed
             raise ObjectChangedError(f"{self.url(entry.key)} has changed") from exc
 
@@ -179,7 +180,7 @@ class CloudBucket(Bucket):
     def _delete(self, key: str) -> None:
         try:
             self._perform(key, lambda store: obstore.delete(store, key))
-        except (ConnectError, FileNotFoundError) as exc:
+        except ConnectError as exc:
             log.warning("cannot delete what an object was put together of", key=key, error=str(exc))
 
     def _metadata_name(self, name: str) -> str:
@@ -194,19 +195,16 @@ class CloudBucket(Bucket):
             return self._made
 
     def _perform(self, key: str, request: Callable[["ObjectStore"], T]) -> T:
-        """Raises `FileNotFoundError` where there is no such object."""
         try:
             return request(self._store)
-        except FileNotFoundError as exc:
-            if _NO_BUCKET.search(str(exc)):
-                raise self._explained(key, exc) from exc
-            raise
         except (exceptions.BaseError, OSError, ValueError) as exc:
             raise self._explained(key, exc) from exc
 
     def _explained(self, key: str, exc: Exception) -> ConnectError:
         if _NO_BUCKET.search(str(exc)):
             return RefusedError(self._because(key, "the bucket does not exist"))
+        if isinstance(exc, FileNotFoundError):
+            return ObjectGoneError(f"{self.url(key)} has been deleted")
         if isinstance(exc, exceptions.AlreadyExistsError | exceptions.PreconditionError):
             return ObjectExistsError(self._because(key, "it exists already"))
         if isinstance(exc, exceptions.PermissionDeniedError):

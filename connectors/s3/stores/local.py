@@ -61,7 +61,10 @@ class LocalBucket(Bucket):
             finally:
                 waiting.unlink(missing_ok=True)
 
-        self._perform(key, write)
+        try:
+            self._perform(key, write)
+        except ObjectGoneError as exc:
+            raise RetriableError(_taken_away(self.url(key))) from exc
 
     def tag(self, key: str, tags: Mapping[str, str]) -> None:
         raise RefusedError(f"cannot tag {self.url(key)}: files have no tags")
@@ -70,16 +73,19 @@ class LocalBucket(Bucket):
         return self._uploads.add(self._perform(key, lambda: self._new_upload(key)))
 
     def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> str:
-        with self._uploads.turn(upload_id, number, self.url(key)) as waiting:
-            self._perform(key, lambda: _append(waiting, data))
+        try:
+            with self._uploads.turn(upload_id, number, self.url(key)) as waiting:
+                self._perform(key, lambda: _append(waiting, data))
+        except ObjectGoneError as exc:
+            raise UploadLostError(_taken_away(self.url(key))) from exc
         return str(number)
 
     def complete_upload(self, key: str, upload_id: str, etags: Sequence[str], *, if_absent: bool) -> None:
         waiting = self._uploads.get(upload_id, self.url(key))
         try:
             self._perform(key, lambda: self._publish(key, waiting, if_absent))
-        except FileNotFoundError:
-            raise UploadLostError(f"cannot write {self.url(key)}: {waiting} has been deleted") from None
+        except ObjectGoneError as exc:
+            raise UploadLostError(_taken_away(self.url(key))) from exc
         self._uploads.forget(upload_id)
 
     def abort_upload(self, key: str, upload_id: str) -> None:
@@ -99,7 +105,7 @@ class LocalBucket(Bucket):
 
         try:
             return self._perform(key, look)
-        except FileNotFoundError:
+        except ObjectGoneError:
             return None
 
     def page(self, prefix: str, after: str = "") -> list[Entry]:
@@ -129,10 +135,7 @@ class LocalBucket(Bucket):
 
     def _opened(self, entry: Entry) -> "_File":
         path = self._path(entry.key)
-        try:
-            file = self._perform(entry.key, lambda: _File(path))
-        except FileNotFoundError:
-            raise ObjectGoneError(f"{self.url(entry.key)} has been deleted") from None
+        file = self._perform(entry.key, lambda: _File(path))
         if _etag(os.fstat(file.fileno())) != entry.etag:
             file.close()
             raise ObjectChangedError(f"{self.url(entry.key)} has changed")
@@ -185,7 +188,7 @@ class LocalBucket(Bucket):
             raise ObjectExistsError(f"cannot write {self.url(key)}: it exists already") from exc
         except FileNotFoundError as exc:
             if self._root.is_dir():
-                raise
+                raise ObjectGoneError(f"{self.url(key)} has been deleted") from exc
             why = f"the folder {self._root} does not exist; make it"
             raise RefusedError(f"cannot {self._doing} {self.url(key)}: {why}") from exc
         except OSError as exc:
@@ -224,11 +227,19 @@ class _File:
         self.close()
 
 
+def _taken_away(what: str) -> str:
+    return f"cannot write {what}: another task has begun to write it"
+
+
 def _append(path: Path, data: bytes) -> None:
-    with path.open("ab", buffering=0) as file:
+    # Not made anew where another task has deleted it: that would begin in the middle.
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
         rest = memoryview(data)
         while rest:
-            rest = rest[file.write(rest) :]
+            rest = rest[os.write(descriptor, rest) :]
+    finally:
+        os.close(descriptor)
 
 
 def _sync(path: Path) -> None:

@@ -1,5 +1,8 @@
 """Folders and Google Cloud Storage (over HTTP) in place of S3: round trips, kills, what is refused."""
 
+import json
+import os
+import re
 import subprocess
 import sys
 import time
@@ -7,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from support.google_store import google_store
@@ -17,7 +21,7 @@ from support.stores import Killed, Place, assassin, objects_of
 from connect.api import SinkRecord, TopicPartition
 from connectors.s3 import sink
 from connectors.s3.access import Access
-from connectors.s3.locations import locate
+from connectors.s3.locations import Location, locate
 from connectors.s3.plugin import S3SinkConnector
 from connectors.s3.source.plugin import S3SourceConnector
 from connectors.s3.store import (
@@ -31,6 +35,8 @@ from connectors.s3.store import (
 from connectors.s3.stores.cloud import CloudBucket
 from connectors.s3.stores.local import LocalBucket
 
+DOCS = Path(__file__).parents[4] / "docs" / "stores.md"
+GIVEN = "MILLSTREAM_TEST_STORE"
 MIB = 1 << 20
 PARTITION = TopicPartition("t", 0)
 STRANGE = "a/c é {x}=1%+.json"
@@ -50,7 +56,14 @@ def google(s3: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         yield Place(f"gs://{bucket}/some/prefix", bucket)
 
 
-@pytest.fixture(params=["folder", "google"])
+@pytest.fixture
+def given() -> Place:
+    """A part of its own of the bucket that a variable names: docs/stores.md, "A store of your own"."""
+    url = os.environ[GIVEN].rstrip("/")
+    return Place(f"{url}/{uuid.uuid4().hex}", urlsplit(url).netloc)
+
+
+@pytest.fixture(params=["folder", "google", *(["given"] if GIVEN in os.environ else [])])
 def place(request: pytest.FixtureRequest) -> Place:
     found: Place = request.getfixturevalue(request.param)
     return found
@@ -116,6 +129,26 @@ def test_large_objects_are_there_as_a_whole(place: Place, if_absent: bool) -> No
     assert b"".join(bucket.chunks(entry)) == b"".join(parts)
 
 
+def test_a_task_that_lives_on_cannot_spoil_what_the_next_one_writes(folder: Place) -> None:
+    first, second = bucket_of(folder), bucket_of(folder)
+    old = first.start_upload("k", if_absent=False)
+    first.put_part("k", old, 1, b"begin, ")
+    new = second.start_upload("k", if_absent=False)
+    with pytest.raises(UploadLostError, match="another task"):
+        first.put_part("k", old, 2, b"end")
+    for number, data in enumerate((b"begin, ", b"end"), 1):
+        second.put_part("k", new, number, data)
+    second.complete_upload("k", new, ["1", "2"], if_absent=False)
+    (entry,) = second.page("")
+    assert second.read(entry, 0, 99) == b"begin, end"
+
+
+def test_the_example_of_the_docs() -> None:
+    (example,) = re.findall(r"```json\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    config = S3SinkConnector.config_class.parse(json.loads(example))
+    assert config.access.location == Location("file", "/srv/objects/shop-events")
+
+
 @pytest.mark.parametrize("format", ["json", "parquet"])
 def test_what_the_sink_wrote_comes_back(place: Place, format: str) -> None:
     written = [json_record(n) for n in range(10)]
@@ -157,7 +190,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
 
 @pytest.mark.parametrize(
     ("name", "scenario"),
-    [("folder", "by count"), ("folder", "multipart"), ("folder", "on schedule"), ("google", "on schedule")],
+    [
+        ("folder", "by count"),
+        ("folder", "multipart"),
+        ("folder", "on schedule"),
+        ("google", "on schedule"),
+        *([("given", scenario) for scenario in SCENARIOS] if GIVEN in os.environ else []),
+    ],
 )
 def test_killed_at_any_step(
     request: pytest.FixtureRequest,
@@ -268,9 +307,11 @@ def test_a_missing_bucket(folder: Place, google: Place, scheme: str, connector: 
         ({"store.url": "ftp://host/b"}, "store.url", "must begin with http:// or https://, or with gs://"),
         ({"store.url": "file://host/b"}, "store.url", "by its absolute path"),
         ({"store.url": "https://a.blob.core.windows.net/b?sig=1"}, "store.url", "cannot have a query"),
-        ({"store.url": "file:///x", "s3.object.tagging": "true"}, "s3.object.tagging", "for S3 only"),
-        ({"store.url": "az://b", "s3.acl.canned": "private"}, "s3.acl.canned", "for S3 only"),
-        ({"store.url": "gs://b", "s3.ssea.name": "AES256"}, "s3.ssea.name", "for S3 only"),
+        ({"store.url": "file:///x", "format.class": "iceberg", "iceberg.catalog.uri": "sqlite:///x"},
+         "format.class", "on S3 only"),
+        ({"store.url": "file:///x", "s3.object.tagging": "true"}, "s3.object.tagging", "on S3 only"),
+        ({"store.url": "az://b", "s3.acl.canned": "private"}, "s3.acl.canned", "on S3 only"),
+        ({"store.url": "gs://b", "s3.ssea.name": "AES256"}, "s3.ssea.name", "on S3 only"),
     ],
 )  # fmt: skip
 def test_what_cannot_be(settings: dict[str, str], name: str, why: str) -> None:
