@@ -152,13 +152,12 @@ class Pages:
 
     def page(self, prefix: str, after: str) -> list[Entry]:
         """As `Bucket.page`; a listing that goes on where the last one stopped costs what it lists."""
-        goes_on = self._stands_at == (prefix, after)
-        rest = self._rest if goes_on else self._walk(prefix, after)
+        rest = self._walk(prefix, after)
+        if self._stands_at == (prefix, after):
+            rest, self._stands_at = self._rest, None  # after an error it begins anew
         page = list(islice(rest, PAGE))
         if len(page) == PAGE:  # a look at a few siblings does not disturb the listing
             self._rest, self._stands_at = rest, (prefix, page[-1].key)
-        elif goes_on:
-            self._stands_at = None
         return page
 
 

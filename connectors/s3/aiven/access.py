@@ -205,6 +205,11 @@ class AivenConfig(OtherStoresConfig):
             location=location,
         )
 
+    @property
+    def _only_s3(self) -> Mapping[str, object]:
+        """What no other store has."""
+        return {"aws.s3.sse.algorithm": self.sse_algorithm}
+
     def check(self) -> Iterable[FieldError]:
         if not self.bucket:
             why = "Neither aws.s3.bucket.name nor aws_s3_bucket is set; name the bucket"
@@ -213,6 +218,5 @@ class AivenConfig(OtherStoresConfig):
             revealed(self.access_key_id) or revealed(self.old_access_key_id),
             revealed(self.secret_access_key) or revealed(self.old_secret_access_key),
         )
-        only_s3 = {"aws.s3.sse.algorithm": self.sse_algorithm}
         url = self.s3_endpoint or self.old_endpoint
-        yield from location_errors("aws.s3.endpoint", url, self.bucket, only_s3)
+        yield from location_errors("aws.s3.endpoint", url, self.bucket, self._only_s3)

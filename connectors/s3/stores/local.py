@@ -8,6 +8,7 @@ not at all, whatever is killed or loses its power when.
 import errno
 import hashlib
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _UPLOADS: Final = ".uploads"
+_ABANDONED_S: Final = 7 * 86400
 _ATTRIBUTE: Final = "user."  # what a file system gives to programs: xattr(7)
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ESTALE)
 
@@ -151,15 +153,16 @@ class LocalBucket(Bucket):
             yield from _walk(folder, f"{parent}/" if parent else "", prefix, after)
 
     def _new_upload(self, key: str) -> Path:
-        """A new file to write to. What was left of one of the same key is deleted."""
+        """A new file to write to. What was left of one of the same key is deleted, and what is a week old."""
         self._path(key)
         if not self._root.is_dir():
             raise FileNotFoundError(errno.ENOENT, "", str(self._root))
         folder = self._root / _UPLOADS
         folder.mkdir(exist_ok=True)
         name = hashlib.sha256(key.encode()).hexdigest()[:32]
-        for left in folder.glob(f"{name}-*"):
-            left.unlink(missing_ok=True)
+        for left in folder.iterdir():
+            if left.name.startswith(f"{name}-") or _age_s(left) > _ABANDONED_S:
+                left.unlink(missing_ok=True)
         waiting = folder / f"{name}-{uuid.uuid4().hex}"
         waiting.touch()
         return waiting
@@ -225,6 +228,13 @@ class _File:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0
 
 
 def _taken_away(what: str) -> str:

@@ -19,16 +19,18 @@ from support.s3_source import SourceDriver, values
 from support.stores import Killed, Place, assassin, objects_of
 
 from connect.api import SinkRecord, TopicPartition
-from connectors.s3 import sink
+from connectors.s3 import sink, store
 from connectors.s3.access import Access
 from connectors.s3.locations import Location, locate
 from connectors.s3.plugin import S3SinkConnector
-from connectors.s3.source.plugin import S3SourceConnector
+from connectors.s3.source.plugin import AivenS3SourceConnector, S3SourceConnector
 from connectors.s3.store import (
     Bucket,
+    Entry,
     ObjectChangedError,
     ObjectExistsError,
     ObjectGoneError,
+    Pages,
     UploadLostError,
     open_bucket,
 )
@@ -141,6 +143,42 @@ def test_a_task_that_lives_on_cannot_spoil_what_the_next_one_writes(folder: Plac
     second.complete_upload("k", new, ["1", "2"], if_absent=False)
     (entry,) = second.page("")
     assert second.read(entry, 0, 99) == b"begin, end"
+
+
+def test_a_listing_that_failed_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "PAGE", 2)
+    fails = [0, 5]
+
+    def walk(prefix: str, after: str) -> Iterator[Entry]:
+        for n in range(8):
+            if prefix == "k" and n in fails:
+                fails.remove(n)
+                raise ConnectionError
+            if f"{prefix}{n}" > after:
+                yield Entry(f"{prefix}{n}", "", 1, 0)
+
+    pages, found, after = Pages(walk), list[str](), ""
+    while True:
+        try:
+            page = pages.page("k", after)
+        except ConnectionError:
+            continue
+        if not page:
+            break
+        assert len(pages.page("x", "x6")) == 1
+        found += [entry.key for entry in page]
+        after = page[-1].key
+    assert found == [f"k{n}" for n in range(8)]
+
+
+def test_what_killed_tasks_left_is_deleted_some_day(folder: Place, tmp_path: Path) -> None:
+    uploads = tmp_path / "bucket" / ".uploads"
+    uploads.mkdir()
+    for name, age_s in (("old-1", 8 * 86400), ("new-1", 60)):
+        (uploads / name).write_bytes(b"x")
+        os.utime(uploads / name, (time.time() - age_s,) * 2)
+    bucket_of(folder).put("k", b"x", {}, if_absent=False)
+    assert [path.name for path in uploads.iterdir()] == ["new-1"]
 
 
 def test_the_example_of_the_docs() -> None:
@@ -349,3 +387,15 @@ def test_a_dead_endpoint_and_no_credentials(monkeypatch: pytest.MonkeyPatch) -> 
     (why,) = errors(nowhere).values()
     assert "no credentials" in why
     assert "/nowhere/key.json" in why
+
+
+@pytest.mark.parametrize("connector", [S3SourceConnector, AivenS3SourceConnector])
+def test_no_queue_tells_of_files(folder: Place, connector: Any) -> None:
+    aiven = {
+        "aws.s3.endpoint": folder.url,
+        "aws.s3.bucket.name": folder.bucket,
+        "file.name.template": "{{topic}}",
+    }
+    queue = "https://sqs.us-west-2.amazonaws.com/1/q"
+    found = errors({**folder.settings, **aiven, "sqs.queue.url": queue}, connector)
+    assert list(found) == ["sqs.queue.url"]
