@@ -9,8 +9,9 @@ from connect.api.config import HIDDEN
 # For settings that no definition describes: client overrides, settings of transforms and converters,
 # connectors that are not installed. Kafka's own names of type PASSWORD are among them.
 _SOUNDS_SECRET: Final = re.compile(
-    r"(^|[._-])(pass(word|wd|phrase)?|pwd|secrets?|tokens?|credentials?|private[._-]?key|(api|access|secret)"
-    r"[._-]?key|sasl\.jaas\.config|auth\.user\.info|ssl\.key|ssl\.keystore\.(key|certificate\.chain)"
+    r"(^|[._-])(pass(word|wd|phrase)?|pwd|secrets?|tokens?|credentials?|private[._-]?key"
+    r"|(api|access|account|secret)[._-]?key|connection[._-]?string|sasl\.jaas\.config|auth\.user\.info|ssl\.key"
+    r"|ssl\.keystore\.(key|certificate\.chain)"
     r"|ssl\.truststore\.certificates)($|[._-])",
     re.IGNORECASE,
 )

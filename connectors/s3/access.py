@@ -8,6 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
+from connectors.s3.locations import Location
+
 if TYPE_CHECKING:
     from boto3 import Session as BotoSession
     from botocore.session import Session
@@ -93,7 +95,8 @@ class Proxy:
 @dataclass(frozen=True, slots=True)
 class Access:
     """`secret` None: credentials are looked for in the environment, a profile, the container or instance.
-    `retries` are those of one request, the first after `backoff_ms`."""
+    `retries` are those of one request, the first after `backoff_ms`. `location`: the bucket is not one of
+    S3 but there, and all that only S3 has is not set."""
 
     bucket: str
     region: str | None = None
@@ -112,6 +115,13 @@ class Access:
     backoff_ms: int = 200
     backoff_max_ms: int = 5_000
     names: SettingNames = SettingNames()
+    location: Location | None = None
+
+    @property
+    def scope(self) -> str:
+        """What names the bucket, or its part, in source offsets."""
+        prefix = self.location.prefix if self.location else ""
+        return f"{self.bucket}/{prefix}".rstrip("/")
 
     @property
     def for_new_objects(self) -> Mapping[str, Any]:

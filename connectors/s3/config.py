@@ -349,6 +349,13 @@ class S3SinkConfig(IcebergSettings, ConfluentConfig, FileConfig):
         if self.partitioner == TIME_PARTITIONER:
             yield from self._check_path_format()
 
+    @property
+    def _only_s3(self) -> Mapping[str, object]:
+        return {
+            **super()._only_s3, "s3.ssea.name": self.sse_algorithm, "s3.acl.canned": self.acl_canned,
+            "s3.object.tagging": self.object_tagging, "format.class": self.format == ICEBERG_FORMAT,
+        }  # fmt: skip
+
     def _check_encryption(self) -> Iterable[FieldError]:
         kms = self.sse_algorithm.lower().startswith("aws:kms")
         if self.sse_kms_key_id and not kms:

@@ -3,12 +3,12 @@ names of objects are made.
 """
 
 from base64 import b64decode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from pydantic import SecretStr
 
-from connect.api import Config, FieldError, Importance, Kind, setting
+from connect.api import FieldError, Importance, Kind, setting
 from connectors.s3.access import (
     ANONYMOUS,
     ASSUME_ROLE,
@@ -19,7 +19,8 @@ from connectors.s3.access import (
     check_provider,
     simple_name,
 )
-from connectors.s3.checks import customer_key_error, invalid, key_pair_errors, revealed, url_error
+from connectors.s3.checks import customer_key_error, key_pair_errors, revealed, url_error
+from connectors.s3.locations import OtherStoresConfig, location_errors
 
 HIGH, MEDIUM, LOW = Importance.HIGH, Importance.MEDIUM, Importance.LOW
 
@@ -32,7 +33,7 @@ FORMATS: Final = (JSON_FORMAT, AVRO_FORMAT, PARQUET_FORMAT, BYTES_FORMAT)
 _DEFAULT_CREDENTIALS: Final = "com.amazonaws.auth.DefaultAWSCredentialsProviderChain"
 
 
-class ConfluentConfig(Config):
+class ConfluentConfig(OtherStoresConfig):
     """In the order of the sink."""
 
     bucket: str = setting(
@@ -122,7 +123,8 @@ class ConfluentConfig(Config):
     )  # fmt: skip
     store_url: str | None = setting(
         "store.url", default=None, importance=HIGH, group="Storage",
-        doc="The endpoint of an S3-compatible store; that of AWS if not set.",
+        doc="The endpoint of an S3-compatible store; that of AWS if not set. gs://, az://, abfss:// or "
+            "file:///folder for Google Cloud Storage, Azure or folders.",
     )  # fmt: skip
     directory_delim: str = setting(
         "directory.delim", default="/", group="Storage", doc="What stands between folders."
@@ -135,6 +137,7 @@ class ConfluentConfig(Config):
     def access(self) -> Access:
         """How to reach the bucket."""
         provider = simple_name(self.credentials_provider)
+        location = self.location(self.store_url, self.bucket)
         role, proxy = None, None
         if provider == ASSUME_ROLE and self.role_arn:
             role = Role(self.role_arn, self.role_session, self.role_external_id, endpoint=self.sts_endpoint)
@@ -143,7 +146,7 @@ class ConfluentConfig(Config):
         return Access(
             bucket=self.bucket,
             region=self.region,
-            endpoint=self.store_url,
+            endpoint=None if location else self.store_url,
             key_id=self.access_key_id or self.provider_key_id or None,
             secret=revealed(self.secret_access_key) or revealed(self.provider_secret),
             anonymous=provider == ANONYMOUS,
@@ -154,6 +157,7 @@ class ConfluentConfig(Config):
             encryption=self._encryption,
             retries=self.part_retries,
             backoff_ms=self.part_retry_backoff_ms,
+            location=location,
         )
 
     @property
@@ -161,10 +165,14 @@ class ConfluentConfig(Config):
         key = revealed(self.sse_customer_key)
         return Encryption("AES256", customer_key=b64decode(key)) if key else None
 
+    @property
+    def _only_s3(self) -> Mapping[str, object]:
+        """What no other store has."""
+        return {"s3.sse.customer.key": revealed(self.sse_customer_key), "s3.wan.mode": self.wan_mode}
+
     def check(self) -> Iterable[FieldError]:
         yield from key_pair_errors(self.access_key_id, revealed(self.secret_access_key))
-        if why := url_error(self.store_url):
-            yield invalid("store.url", self.store_url, why)
+        yield from location_errors("store.url", self.store_url, self.bucket, self._only_s3)
         if self.credentials_provider.endswith(ASSUME_ROLE) and not self.role_arn:
             yield FieldError("s3.credentials.provider.sts.role.arn", f"{ASSUME_ROLE} needs the role's ARN")
         if self.proxy_user and not self.proxy_url:

@@ -109,11 +109,11 @@ class GrowingObject:
         """The next one."""
         if len(self._etags) == PARTS_MAX:
             raise ConnectError(
-                f"cannot write s3://{self._bucket.name}/{self.key}: it would have more than {PARTS_MAX} "
+                f"cannot write {self._bucket.url(self.key)}: it would have more than {PARTS_MAX} "
                 "parts; make parts larger or files smaller"
             )
         if self._upload_id is None:
-            self._upload_id = self._bucket.start_upload(self.key)
+            self._upload_id = self._bucket.start_upload(self.key, if_absent=self._if_absent)
         self._etags.append("")
         part = _Part(len(self._etags), self._buffer.take(self._part_bytes))
         self._staging.gauge.add(len(part.data))

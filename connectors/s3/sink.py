@@ -18,7 +18,7 @@ from connectors.s3.naming import Naming
 from connectors.s3.partitioners import partitioner_for
 from connectors.s3.rotation import RotationRules, Schedule
 from connectors.s3.staging import Staging
-from connectors.s3.store import Bucket
+from connectors.s3.store import open_bucket
 from connectors.s3.timestamps import extractor_for
 from connectors.s3.views import views_for
 from connectors.s3.writer import FilePlan, PartitionWriter
@@ -122,7 +122,7 @@ def _plan(context: SinkTaskContext, config: S3SinkConfig) -> FilePlan:
     views = views_for(config)
     extractor = extractor_for(config) if config.is_time_based else None
     return FilePlan(
-        bucket=Bucket(config.access),
+        bucket=open_bucket(config.access),
         part_bytes=config.part_bytes,
         staging=Staging(config.upload_threads),
         views=views,

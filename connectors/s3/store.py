@@ -1,52 +1,24 @@
-"""The bucket: requests to S3, tried again where that helps, with errors that name bucket, key and cause."""
+"""What the sink and the source need of a store of objects, whichever it is.
 
-import random
-import threading
+S3 itself is spoken to by boto3, Google Cloud Storage and Azure by obstore, folders by the file system
+(`stores/`).
+"""
+
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import urlsplit
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Final, NamedTuple
 
 import structlog
 
 from connect.api import ConnectError, FieldError, RetriableError
-from connectors.s3.access import CONNECT_TIMEOUT_S, Access, SettingNames, make_client
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+from connectors.s3.access import Access
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
 
-LOOK_TIMEOUT_S: Final = 5.0
-
-_ELSEWHERE: Final = "the bucket is in another region than the one that is set"
-_EXPIRED: Final = "the credentials have expired; they are looked for again at each try"
-_CAUSES: Final[Mapping[str, str]] = {
-    "NoSuchBucket": "the bucket does not exist",
-    "AccessDenied": "access denied",
-    "403": "access denied",
-    "AllAccessDisabled": "all access to the bucket is disabled",
-    "InvalidAccessKeyId": "the access key is not known",
-    "SignatureDoesNotMatch": "the secret key does not fit the access key",
-    "ExpiredToken": _EXPIRED,
-    "ExpiredTokenException": _EXPIRED,
-    "TokenRefreshRequired": _EXPIRED,
-    "RequestTimeTooSkewed": "this machine's clock differs too much from S3's",
-    "PermanentRedirect": _ELSEWHERE,
-    "301": _ELSEWHERE,
-    "AuthorizationHeaderMalformed": _ELSEWHERE,
-    "IllegalLocationConstraintException": _ELSEWHERE,
-    "KeyTooLongError": "the key is longer than the 1024 bytes that S3 allows",
-    "SlowDown": "S3 asks for fewer requests",
-    "RequestTimeout": "S3 waited in vain for the rest of the request",
-}
-_RETRIABLE_CODES: Final = frozenset(
-    ("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling",
-     "ThrottlingException", "RequestLimitExceeded", "BandwidthLimitExceeded", "OperationAborted",
-     "ConditionalRequestConflict", "RequestTimeTooSkewed", "ExpiredToken", "ExpiredTokenException",
-     "TokenRefreshRequired")
-)  # fmt: skip
+PAGE: Final = 1000
+CHUNK_BYTES: Final = 256 << 10
 
 
 class ObjectExistsError(ConnectError):
@@ -54,247 +26,164 @@ class ObjectExistsError(ConnectError):
 
 
 class RefusedError(ConnectError):
-    """S3 will not do it until somebody changes something: makes a bucket, gives a permission."""
+    """The store will not do it until somebody changes something: makes a bucket, gives a permission."""
+
+
+class DeniedError(RefusedError):
+    """Whoever asks may not do it."""
 
 
 class UploadLostError(ConnectError):
-    """S3 no longer knows a multipart upload: its parts are gone."""
+    """The store no longer knows a multipart upload: its parts are gone."""
 
 
-class Bucket:
-    """The bucket that `access` names. The client is made when it is first needed.
+class ObjectGoneError(ConnectError):
+    """There is no object of this key any more."""
 
-    Every method raises `RetriableError` when trying again later may help, else `RefusedError`.
+
+class ObjectChangedError(ConnectError):
+    """The object is another version than the one that was listed."""
+
+
+class Entry(NamedTuple):
+    """An object in a listing. `etag` stands for its content."""
+
+    key: str
+    etag: str
+    size: int
+    modified_ms: int
+
+
+class Bucket(ABC):
+    """A bucket, or what is like one. May be used from several threads.
+
+    Every method raises `RetriableError` when trying again later may help, else `RefusedError`, with a
+    sentence that names the object and the cause. An object is there as a whole or not at all.
     """
 
-    doing = "write"  # for errors
-
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, doing: str) -> None:
+        """`doing` is read or write, for errors."""
         self.name = access.bucket
         self._access = access
-        self._made: S3Client | None = None
-        self._making = threading.Lock()
+        self._doing = doing
 
-    @property
-    def _client(self) -> "S3Client":
-        with self._making:
-            if self._made is None:
-                self._made = make_client(self._access)
-            return self._made
+    @abstractmethod
+    def url(self, key: str) -> str:
+        """The object, for errors; with "" the bucket."""
 
-    def _forget_client(self) -> None:
-        """Another one reads the credentials anew: from a profile, the environment, the container."""
-        with self._making:
-            self._made = None
-
+    @abstractmethod
     def put(self, key: str, data: bytes, metadata: Mapping[str, str], *, if_absent: bool) -> None:
         """Write an object at once; raises `ObjectExistsError`."""
-        more: dict[str, Any] = {**self._access.for_new_objects, "Metadata": metadata}
-        if if_absent:
-            more["IfNoneMatch"] = "*"
-        self._perform(key, lambda client: client.put_object(Bucket=self.name, Key=key, Body=data, **more))
 
+    @abstractmethod
     def tag(self, key: str, tags: Mapping[str, str]) -> None:
         """Replace the tags of an object."""
-        pairs: Any = [{"Key": name, "Value": value} for name, value in tags.items()]
-        self._perform(
-            key,
-            lambda client: client.put_object_tagging(Bucket=self.name, Key=key, Tagging={"TagSet": pairs}),
-        )
 
-    def start_upload(self, key: str) -> str:
-        """Begin a multipart upload; its id. One that a killed task left for this key is given up."""
-        more: Any = self._access.for_new_objects
+    @abstractmethod
+    def start_upload(self, key: str, *, if_absent: bool) -> str:
+        """Begin a multipart upload; its id. One that a killed task left for this key is given up, where the
+        store can tell. `if_absent` as when it is completed."""
 
-        def start(client: "S3Client") -> str:
-            # With each try: one whose answer was lost has begun an upload, too.
-            self._abort_leftovers(key)
-            return client.create_multipart_upload(Bucket=self.name, Key=key, **more)["UploadId"]
-
-        return self._perform(key, start)
-
+    @abstractmethod
     def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> str:
         """Write a part, numbered from 1; its ETag. Raises `UploadLostError`."""
-        more: Any = self._access.for_parts
-        return self._perform(
-            key,
-            lambda client: client.upload_part(
-                Bucket=self.name, Key=key, UploadId=upload_id, PartNumber=number, Body=data, **more
-            )["ETag"],
-        )
 
+    @abstractmethod
     def complete_upload(self, key: str, upload_id: str, etags: Sequence[str], *, if_absent: bool) -> None:
         """Make the object of its parts; raises `ObjectExistsError`, `UploadLostError`."""
-        parts: Any = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
-        only_new: Any = {"IfNoneMatch": "*"} if if_absent else {}
-        self._perform(
-            key,
-            lambda client: client.complete_multipart_upload(
-                Bucket=self.name, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}, **only_new
-            ),
-        )
 
+    @abstractmethod
     def abort_upload(self, key: str, upload_id: str) -> None:
-        """Give up an upload. What cannot be cleaned up is logged and left to the bucket's lifecycle."""
-        try:
-            self._perform(
-                key,
-                lambda client: client.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=upload_id),
-                retries=0,
-            )
-        except UploadLostError:
-            pass  # it is gone, as wanted
-        except ConnectError as exc:
-            log.warning("cannot abort a multipart upload", upload_id=upload_id, error=str(exc))
+        """Give up an upload; what cannot be cleaned up is logged."""
 
-    def _abort_leftovers(self, key: str) -> None:
-        try:
-            left = self._perform(
-                key, lambda client: client.list_multipart_uploads(Bucket=self.name, Prefix=key), retries=0
-            )
-        except ConnectError as exc:
-            # Not every writer may list uploads, and not every store can.
-            log.debug("cannot look for multipart uploads that were left", error=str(exc))
-            return
-        for upload in left.get("Uploads", ()):
-            if upload["Key"] == key:
-                self.abort_upload(key, upload["UploadId"])
-
+    @abstractmethod
     def metadata(self, key: str) -> Mapping[str, str] | None:
         """The metadata of an object; None if there is none of this key."""
-        more: Any = self._access.for_parts
 
-        def look(client: "S3Client") -> Mapping[str, str] | None:
-            from botocore.exceptions import ClientError
+    @abstractmethod
+    def page(self, prefix: str, after: str = "") -> list[Entry]:
+        """The next objects below `prefix` in the order of their keys, behind `after`; none at the end."""
 
-            try:
-                return client.head_object(Bucket=self.name, Key=key, **more)["Metadata"]
-            except ClientError as exc:
-                if exc.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
-                    return None
-                raise
+    @abstractmethod
+    def read(self, entry: Entry, position: int, count: int) -> bytes:
+        """Some bytes; raises `ObjectGoneError`, `ObjectChangedError`."""
 
-        return self._perform(key, look)
+    @abstractmethod
+    def open(self, entry: Entry, position: int) -> Iterator[bytes]:
+        """The bytes from `position` on, piece by piece; raises like `read`. Getting one raises
+        `RetriableError` where the connection broke."""
+
+    def look(self) -> None:
+        """Raises what keeps the bucket from being used."""
+        self.page("")
 
     def check_absent(self, key: str) -> None:
         """Raises `ObjectExistsError` if there is an object of this key."""
         if self.metadata(key) is not None:
-            raise ObjectExistsError(f"cannot write s3://{self.name}/{key}: it exists already")
+            raise ObjectExistsError(f"cannot write {self.url(key)}: it exists already")
 
-    def _perform(self, key: str, request: Callable[["S3Client"], T], retries: int | None = None) -> T:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        tries_left = self._access.retries if retries is None else retries
-        wait_s = self._access.backoff_ms / 1000
-        while True:
+    def chunks(self, entry: Entry, position: int = 0) -> Iterator[bytes]:
+        """As `open`. A connection that breaks is made anew at the byte where it broke; raises
+        `RetriableError` when that does not help."""
+        failures = 0
+        while position < entry.size:
+            pieces = self.open(entry, position)
             try:
-                return request(self._client)
-            except (BotoCoreError, ClientError) as exc:
-                error = explain(exc, f"s3://{self.name}/{key}", self.doing)
-                if isinstance(exc, ClientError) and _CAUSES.get(error_code(exc.response)) == _EXPIRED:
-                    self._forget_client()
-                if tries_left == 0 or not isinstance(error, RetriableError):
-                    raise error from exc
-                log.warning("trying again", error=str(error), tries_left=tries_left)
-            tries_left -= 1
-            time.sleep(min(wait_s, self._access.backoff_max_ms / 1000) * random.uniform(0.5, 1))
-            wait_s *= 2
+                for data in pieces:
+                    position += len(data)
+                    failures = 0
+                    yield data
+                return
+            except RetriableError as exc:
+                failures += 1
+                if failures > self._access.retries:
+                    raise RetriableError(f"{exc} (at byte {position})") from exc
+                log.warning("the connection broke; going on", error=str(exc), position=position)
+                time.sleep(self._access.backoff_ms / 1000 * failures)
 
 
-def explain(exc: Exception, what: str, doing: str = "write") -> ConnectError:
-    """One sentence for a failed request: which object (or bucket), why, and by its class whether a retry
-    helps."""
-    from botocore import exceptions
+class Pages:
+    """Pages of a listing that can be walked through but not begun anywhere without looking at all before."""
 
-    if isinstance(exc, exceptions.ClientError):
-        return _explain_answer(exc.response, what, doing)
-    if isinstance(exc, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
-        why = "no credentials; set aws.access.key.id and aws.secret.access.key, or AWS's own variables"
-        return RefusedError(f"cannot {doing} {what}: {why}")
-    if isinstance(exc, exceptions.EndpointConnectionError):
-        return RetriableError(f"cannot {doing} {what}: nothing answers at {_host(exc)}")
-    if isinstance(exc, exceptions.ConnectTimeoutError):
-        return RetriableError(
-            f"cannot {doing} {what}: no connection to {_host(exc)} within {CONNECT_TIMEOUT_S} s"
-        )
-    if isinstance(exc, exceptions.ReadTimeoutError):
-        return RetriableError(f"cannot {doing} {what}: {_host(exc)} did not answer in time")
-    if isinstance(exc, exceptions.ConnectionClosedError):
-        return RetriableError(f"cannot {doing} {what}: {_host(exc)} closed the connection without an answer")
-    if isinstance(exc, exceptions.ParamValidationError):
-        return ConnectError(f"cannot {doing} {what}: S3 does not allow such a bucket name")
-    if isinstance(exc, exceptions.SSLError):
-        return RefusedError(f"cannot {doing} {what}: {exc}")
-    if isinstance(exc, exceptions.ConnectionError | exceptions.HTTPClientError):
-        return RetriableError(f"cannot {doing} {what}: {exc}")
-    return RefusedError(f"cannot {doing} {what}: {exc}")
+    def __init__(self, walk: Callable[[str, str], Iterator[Entry]]) -> None:
+        self._walk = walk
+        self._rest: Iterator[Entry] = iter(())
+        self._stands_at: tuple[str, str] | None = None
+
+    def page(self, prefix: str, after: str) -> list[Entry]:
+        """As `Bucket.page`; a listing that goes on where the last one stopped costs what it lists."""
+        rest = self._walk(prefix, after)
+        if self._stands_at == (prefix, after):
+            rest, self._stands_at = self._rest, None  # after an error it begins anew
+        page = list(islice(rest, PAGE))
+        if len(page) == PAGE:  # a look at a few siblings does not disturb the listing
+            self._rest, self._stands_at = rest, (prefix, page[-1].key)
+        return page
 
 
-def _host(exc: Any) -> str:
-    url = urlsplit(exc.kwargs["endpoint_url"])
-    return f"{url.scheme}://{url.netloc}"
+def open_bucket(access: Access, doing: str = "write") -> Bucket:
+    """The bucket that `access` names. Nothing is sent before it is used."""
+    if access.location is None:
+        from connectors.s3.stores.s3 import S3Bucket
 
+        return S3Bucket(access, doing)
+    if access.location.scheme == "file":
+        from connectors.s3.stores.local import LocalBucket
 
-def _explain_answer(answer: Any, what: str, doing: str) -> ConnectError:
-    code, status = error_code(answer), answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    said = answer["Error"].get("Message") or code
-    cause = _CAUSES.get(code) or said
-    if cause == _ELSEWHERE and (region := _right_region(answer)):
-        cause = f"the bucket is in {region}, another region than the one that is set"
-    elif code == "AccessDenied" and "not authorized" in said:  # it tells who lacks which permission
-        cause = f"access denied: {said}"
-    why = f"cannot {doing} {what}: {cause}"
-    if code in ("PreconditionFailed", "412"):
-        return ObjectExistsError(f"cannot {doing} {what}: it exists already")
-    if code == "NoSuchUpload":
-        return UploadLostError(why)
-    if code in _RETRIABLE_CODES or status >= 500 or status == 429:
-        return RetriableError(why)
-    return RefusedError(why)
+        return LocalBucket(access, access.location, doing)
+    from connectors.s3.stores.cloud import CloudBucket  # loads obstore: nobody else pays for it
 
-
-def _right_region(answer: Any) -> str | None:
-    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    region: str | None = answer["Error"].get("Region") or headers.get("x-amz-bucket-region")
-    return region
+    return CloudBucket(access, access.location, doing)
 
 
 def problems_of(access: Access, doing: str = "write") -> Iterable[FieldError]:
     """What is wrong with the bucket or the credentials, with the setting to look at."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    if access.location is None:
+        from connectors.s3.stores.s3 import problems_of as problems_of_s3
 
+        yield from problems_of_s3(access, doing)
+        return
     try:
-        # A list tells why it is refused, which a HEAD of the bucket does not.
-        client = make_client(access, read_timeout_s=LOOK_TIMEOUT_S)
-        client.list_objects_v2(Bucket=access.bucket, MaxKeys=1)
-    except (BotoCoreError, ClientError, ValueError) as exc:
-        # Who may only write may not list.
-        denied = isinstance(exc, ClientError) and error_code(exc.response) in ("AccessDenied", "403")
-        if not denied or doing == "read":
-            why = str(explain(exc, f"s3://{access.bucket}", doing))
-            yield FieldError(_setting_behind(exc, access.names), why)
-
-
-def _setting_behind(exc: Exception, names: SettingNames) -> str:
-    """The setting to look at first after a failed request."""
-    from botocore import exceptions
-
-    if isinstance(exc, exceptions.ClientError):
-        match error_code(exc.response):
-            case "InvalidAccessKeyId":
-                return names.key_id
-            case "SignatureDoesNotMatch":
-                return names.secret
-            case "PermanentRedirect" | "301" | "AuthorizationHeaderMalformed":
-                return names.region
-            case _:
-                return names.bucket
-    if isinstance(exc, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
-        return names.key_id
-    if isinstance(exc, exceptions.ConnectionError | exceptions.HTTPClientError):
-        return names.endpoint
-    return names.bucket
-
-
-def error_code(answer: Any) -> str:
-    return str(answer.get("Error", {}).get("Code", ""))
+        open_bucket(access, doing).look()
+    except ConnectError as exc:
+        yield FieldError(access.names.bucket, str(exc))

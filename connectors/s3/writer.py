@@ -266,7 +266,7 @@ class PartitionWriter:
     def _leave_out(self, place: Place, file: OpenFile) -> None:
         metadata = self._plan.bucket.metadata(file.key)
         if metadata is None:
-            raise RetriableError(f"s3://{self._plan.bucket.name}/{file.key} was there and is no more")
+            raise RetriableError(f"{self._plan.bucket.url(file.key)} was there and is no more")
         found = int(metadata.get(NEXT_OFFSET, file.start_offset + 1))
         log.info("found an object of an earlier task", key=file.key, next_offset=found)
         self._found_from = self.safe_offset

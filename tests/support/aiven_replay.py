@@ -69,7 +69,7 @@ class Replay:
         self._makes_bucket = {"do": "bucket", "with": False} not in scenario.get("steps", [])
 
     def run(self) -> None:
-        with patch("connectors.s3.store.make_client", _shared_client):
+        with patch("connectors.s3.stores.s3.make_client", _shared_client):
             self._run()
 
     def _run(self) -> None:

@@ -37,13 +37,16 @@ class MemoryBucket:
         self._next_fault = next_fault
         self._started = 0
 
+    def url(self, key: str) -> str:
+        return f"s3://memory/{key}"
+
     def put(self, key: str, data: bytes, metadata: Mapping[str, str], *, if_absent: bool) -> None:
         def done() -> None:
             self._write(key, data, metadata, if_absent)
 
         self._perform(done)
 
-    def start_upload(self, key: str) -> str:
+    def start_upload(self, key: str, *, if_absent: bool) -> str:
         def done() -> str:
             for other in [name for name, (of, _) in self.uploads.items() if of == key]:
                 del self.uploads[other]

@@ -6,10 +6,9 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from connect.api import Config, FieldError, Importance, Kind, setting
+from connect.api import FieldError, Importance, Kind, setting
 from connectors.s3.access import (
     ANONYMOUS,
-    HTTP,
     Access,
     Encryption,
     Role,
@@ -18,6 +17,7 @@ from connectors.s3.access import (
     simple_name,
 )
 from connectors.s3.checks import key_pair_errors, revealed
+from connectors.s3.locations import KNOWN, OtherStoresConfig, location_errors
 
 LOW, LONG = Importance.LOW, Kind.LONG
 
@@ -60,15 +60,15 @@ def _check_region(value: str | None) -> str | None:
 
 
 def _check_endpoint(value: str | None) -> str | None:
-    if value is None or (value.startswith(HTTP) and not re.search(r"\s", value)):
+    if value is None or ("://" in value and not re.search(r"\s", value)):
         return None
-    return "The endpoint must be a URL that begins with http:// or https://"
+    return f"The endpoint must be a URL that begins with {KNOWN}"
 
 
 check_compression = any_case(quoted(COMPRESSIONS), *COMPRESSIONS)
 
 
-class AivenConfig(Config):
+class AivenConfig(OtherStoresConfig):
     """In the order in which the Java connectors list them. What has no effect is accepted."""
 
     access_key_id: SecretStr | None = setting(
@@ -179,6 +179,8 @@ class AivenConfig(Config):
     @property
     def access(self) -> Access:
         """How to reach the bucket."""
+        url = self.s3_endpoint or self.old_endpoint
+        location = self.location(url, self.bucket)
         role, encryption = None, None
         if self.role_arn:
             endpoint = self.sts_endpoint if self.sts_endpoint != _STS else None
@@ -190,7 +192,7 @@ class AivenConfig(Config):
         return Access(
             bucket=self.bucket,
             region=self.s3_region or self.old_region,
-            endpoint=self.s3_endpoint or self.old_endpoint,
+            endpoint=None if location else url,
             key_id=revealed(self.access_key_id) or revealed(self.old_access_key_id),
             secret=revealed(self.secret_access_key) or revealed(self.old_secret_access_key),
             anonymous=simple_name(self.credentials_provider or "") == ANONYMOUS,
@@ -200,10 +202,21 @@ class AivenConfig(Config):
             backoff_ms=self.backoff_ms,
             backoff_max_ms=self.backoff_max_ms,
             names=_NAMES,
+            location=location,
         )
+
+    @property
+    def _only_s3(self) -> Mapping[str, object]:
+        """What no other store has."""
+        return {"aws.s3.sse.algorithm": self.sse_algorithm}
 
     def check(self) -> Iterable[FieldError]:
         if not self.bucket:
             why = "Neither aws.s3.bucket.name nor aws_s3_bucket is set; name the bucket"
             yield FieldError("aws.s3.bucket.name", why)
-        yield from key_pair_errors(self.access.key_id, self.access.secret)
+        yield from key_pair_errors(
+            revealed(self.access_key_id) or revealed(self.old_access_key_id),
+            revealed(self.secret_access_key) or revealed(self.old_secret_access_key),
+        )
+        url = self.s3_endpoint or self.old_endpoint
+        yield from location_errors("aws.s3.endpoint", url, self.bucket, self._only_s3)

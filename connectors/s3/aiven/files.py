@@ -211,7 +211,7 @@ class FilesSinceFlush:
         plan = self._plan
         if name in self._files:
             raise ConnectError(
-                f"two files would be s3://{plan.bucket.name}/{name}, and one of them would be lost: put "
+                f"two files would be {plan.bucket.url(name)}, and one of them would be lost: put "
                 "something between the variables of the template"
             )
         target = GrowingObject(plan.bucket, name, plan.part_bytes, plan.staging, if_absent=False)

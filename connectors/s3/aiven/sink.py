@@ -23,7 +23,7 @@ from connectors.s3.aiven.files import FilePlan, FilesSinceFlush
 from connectors.s3.aiven.formats import format_for
 from connectors.s3.aiven.template import Clock
 from connectors.s3.staging import Staging
-from connectors.s3.store import Bucket, RefusedError, UploadLostError
+from connectors.s3.store import RefusedError, UploadLostError, open_bucket
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class AivenS3SinkTask(SinkTask[AivenS3SinkConfig]):
         self._staging = Staging(config.upload_threads)
         self._files = FilesSinceFlush(
             FilePlan(
-                bucket=Bucket(config.access),
+                bucket=open_bucket(config.access),
                 staging=self._staging,
                 part_bytes=config.part_bytes,
                 format=self._format,

@@ -4,7 +4,7 @@ With the `format.output.fields` that the sink was given, rows are taken apart in
 and timestamps that they hold; without, a row is a value, as with Aiven's own source.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from connect.api import FieldError, Importance, Kind, setting
@@ -158,6 +158,10 @@ class AivenS3SourceConfig(AivenConfig, SourceConfig):
         if fields and self.envelope and self._input in ("jsonl", "json", "avro", "parquet"):
             return Fields()
         return Bare() if fields else KeyedByObject()
+
+    @property
+    def _only_s3(self) -> Mapping[str, object]:
+        return {**super()._only_s3, "sqs.queue.url": self.sqs_queue}
 
     def check(self) -> Iterable[FieldError]:
         yield from super().check()

@@ -15,9 +15,9 @@ import structlog
 from connect.api import ConnectError
 from connectors.s3.source.events import NotAnEvent, new_objects
 from connectors.s3.source.listing import Candidate, Order, candidates_of
-from connectors.s3.source.objects import Entry, SourceBucket
 from connectors.s3.source.places import Layout, Place
 from connectors.s3.source.queue import Message, Queue
+from connectors.s3.store import Bucket, Entry
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ class Arrivals:
     def __init__(
         self,
         queue: Queue,
-        bucket: SourceBucket,
+        bucket: Bucket,
         layout: Layout,
         *,
         is_mine: Callable[[str, Place], bool],

@@ -188,6 +188,10 @@ class S3SourceConfig(ConfluentConfig, SourceConfig):
             case _:
                 return SeparatedBytes(self._separator)
 
+    @property
+    def _only_s3(self) -> Mapping[str, object]:
+        return {**super()._only_s3, "sqs.queue.url": self.sqs_queue}
+
     def check(self) -> Iterable[FieldError]:
         yield from super().check()
         if not self.is_restore and not any(self.topic_patterns):

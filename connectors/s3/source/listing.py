@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from connectors.s3.source.objects import Entry, SourceBucket
 from connectors.s3.source.places import HEADERS, KEYS, Layout, Place
+from connectors.s3.store import Bucket, Entry
 
 READY_MAX: Final = 20_000
 # A scan of many objects takes time and money: how much of the time may go there.
@@ -53,7 +53,7 @@ class Listing:
 
     def __init__(
         self,
-        bucket: SourceBucket,
+        bucket: Bucket,
         layout: Layout,
         wanted: Callable[[Entry, Place], bool],
         interval_s: float,

@@ -1,116 +1,16 @@
-"""Objects that are there: found by listing, read from any byte on, in one version from begin to end."""
+"""What is in an object: decompressed, as a stream or as a file to seek in."""
 
 import errno
 import io
-import time
 from collections.abc import Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final
 
-import structlog
-
-from connect.api import ConnectError, DataError, RetriableError
+from connect.api import ConnectError, DataError
 from connectors.s3.source.decompress import as_file, compression_of, decompressed
-from connectors.s3.store import Bucket, error_code, explain
+from connectors.s3.store import CHUNK_BYTES, Bucket, Entry
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
-log = structlog.get_logger(__name__)
-
-CHUNK_BYTES: Final = 256 << 10
-_PAGE: Final = 1000
 _MAGIC_BYTES: Final = 16
-
-
-class ObjectGoneError(ConnectError):
-    """There is no object of this key any more."""
-
-
-class ObjectChangedError(ConnectError):
-    """The object is another version than the one that was listed."""
-
-
-class Entry(NamedTuple):
-    """An object in a listing. `etag` stands for its content."""
-
-    key: str
-    etag: str
-    size: int
-    modified_ms: int
-
-
-class SourceBucket(Bucket):
-    """A bucket to read from."""
-
-    doing = "read"
-
-    def page(self, prefix: str, after: str = "") -> list[Entry]:
-        """The next objects below `prefix` in the order of their keys, behind `after`; none at the end."""
-        found = self._perform(
-            prefix,
-            lambda client: client.list_objects_v2(
-                Bucket=self.name, Prefix=prefix, StartAfter=after, MaxKeys=_PAGE
-            ),
-        )
-        return [
-            Entry(each["Key"], each["ETag"].strip('"'), each["Size"], _millis(each["LastModified"]))
-            for each in found.get("Contents", ())
-        ]
-
-    def body(self, entry: Entry, position: int) -> Any:
-        """The bytes from `position` on, as a stream; raises `ObjectGoneError`, `ObjectChangedError`."""
-        return self._get(entry, f"bytes={position}-" if position else None)
-
-    def read(self, entry: Entry, position: int, count: int) -> bytes:
-        """Some bytes; raises like `body`."""
-        body = self._get(entry, f"bytes={position}-{position + count - 1}")
-        return self._perform(entry.key, lambda _: bytes(body.read()))
-
-    def _get(self, entry: Entry, wanted: str | None) -> Any:
-        more: Any = dict(self._access.for_parts)
-        if wanted is not None:
-            more["Range"] = wanted
-
-        def get(client: "S3Client") -> Any:
-            from botocore.exceptions import ClientError
-
-            try:
-                return client.get_object(Bucket=self.name, Key=entry.key, IfMatch=entry.etag, **more)["Body"]
-            except ClientError as exc:
-                if error_code(exc.response) in ("NoSuchKey", "404"):
-                    raise ObjectGoneError(f"{self.url(entry)} has been deleted") from exc
-                if error_code(exc.response) in ("PreconditionFailed", "412", "InvalidRange", "416"):
-                    raise ObjectChangedError(f"{self.url(entry)} has changed") from exc
-                raise
-
-        return self._perform(entry.key, get)
-
-    def url(self, entry: Entry) -> str:
-        """The object, for errors."""
-        return f"s3://{self.name}/{entry.key}"
-
-    def chunks(self, entry: Entry, position: int = 0) -> Iterator[bytes]:
-        """The bytes from `position` on, piece by piece. A connection that breaks is made anew at the byte
-        where it broke; raises `RetriableError` when that does not help, and like `body`."""
-        from botocore.exceptions import BotoCoreError
-
-        failures = 0
-        while position < entry.size:
-            try:
-                body = self.body(entry, position)
-                while data := body.read(CHUNK_BYTES):
-                    position += len(data)
-                    failures = 0
-                    yield data
-                return
-            except BotoCoreError as exc:  # those of reading the body; all others are explained already
-                error = explain(exc, self.url(entry), self.doing)
-                failures += 1
-                if failures > self._access.retries:
-                    raise RetriableError(f"{error} (at byte {position})") from exc
-                log.warning("the connection broke; going on", error=str(error), position=position)
-                time.sleep(self._access.backoff_ms / 1000 * failures)
 
 
 class Content:
@@ -119,7 +19,7 @@ class Content:
     Libraries that read it as a file wrap what they do not know: `failure` is what kept it from being read.
     """
 
-    def __init__(self, bucket: SourceBucket, entry: Entry, compression: str | None) -> None:
+    def __init__(self, bucket: Bucket, entry: Entry, compression: str | None) -> None:
         self._bucket = bucket
         self.entry = entry
         self._compression = compression
@@ -131,7 +31,7 @@ class Content:
         return self._compression == "none"
 
     def chunks(self, position: int = 0) -> Iterator[bytes]:
-        """The bytes, from `position` on where it is plain; raises like `SourceBucket.chunks`."""
+        """The bytes, from `position` on where it is plain; raises like `Bucket.chunks`."""
         chunks = self._bucket.chunks(self.entry, position)
         if position:
             self._compression = "none"
@@ -196,7 +96,3 @@ class _RangeFile(io.RawIOBase):
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
-
-
-def _millis(moment: Any) -> int:
-    return int(moment.timestamp() * 1000)

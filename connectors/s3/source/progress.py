@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from connect.api import ConnectError, SourceTaskContext
-from connectors.s3.source.objects import Entry
+from connectors.s3.store import Entry
 
 BUCKET, OBJECT_KEY, RECORD_COUNT = "bucket", "objectKey", "recordCount"
 ETAG, POSITION, COMPLETE = "etag", "position", "complete"

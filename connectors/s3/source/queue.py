@@ -9,7 +9,8 @@ import structlog
 
 from connect.api import ConnectError, FieldError, RetriableError
 from connectors.s3.access import Access, make_session
-from connectors.s3.store import LOOK_TIMEOUT_S, RefusedError, error_code, explain
+from connectors.s3.store import RefusedError
+from connectors.s3.stores.s3 import LOOK_TIMEOUT_S, error_code, explain
 
 log = structlog.get_logger(__name__)
 

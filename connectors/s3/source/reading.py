@@ -11,10 +11,11 @@ from connectors.s3.access import Access
 from connectors.s3.source.envelopes import Envelope, headers_of, key_of
 from connectors.s3.source.formats import Format, Item, KeyOrHeaderLines, SeparatedBytes, avro, parquet
 from connectors.s3.source.listing import Candidate
-from connectors.s3.source.objects import Content, Entry, SourceBucket
+from connectors.s3.source.objects import Content
 from connectors.s3.source.places import HEADERS, KEYS, Layout
 from connectors.s3.source.progress import ETAG, POSITION, RECORD_COUNT, Mark, Progress
 from connectors.s3.source.queue import QueueSettings
+from connectors.s3.store import Bucket, Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Reading:
     """One object, from a mark on. `mark` is behind what has been taken."""
 
     def __init__(
-        self, bucket: SourceBucket, plan: SourcePlan, progress: Progress, candidate: Candidate, mark: Mark
+        self, bucket: Bucket, plan: SourcePlan, progress: Progress, candidate: Candidate, mark: Mark
     ) -> None:
         self.candidate = candidate
         self.mark = mark
@@ -109,7 +110,7 @@ class Reading:
                 yield self._record(item, key_item, header_item, offset)
             except DataError as exc:
                 value = item.value if isinstance(item.value, bytes | str) else None
-                what = f"cannot read record {number} of {self._bucket.url(candidate.entry)}: {exc}"
+                what = f"cannot read record {number} of {self._bucket.url(candidate.entry.key)}: {exc}"
                 yield Errant(what, self._empty(value), rest=False)
 
     def _record(
@@ -147,7 +148,7 @@ class Reading:
             if content.failure is not None:
                 raise content.failure from exc
         why = str(exc) or type(exc).__name__
-        what = f"cannot read {self._bucket.url(self.candidate.entry)} behind record {number}: {why}"
+        what = f"cannot read {self._bucket.url(self.candidate.entry.key)} behind record {number}: {why}"
         return Errant(what, self._empty(None), rest=True)
 
     def _empty(self, value: bytes | str | None) -> SourceRecord:

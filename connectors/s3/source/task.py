@@ -10,11 +10,11 @@ from connect.api import RetriableError, SourceRecord, SourceTask, SourceTaskCont
 from connectors.s3.source.arrivals import Arrivals
 from connectors.s3.source.config import SourceConfig
 from connectors.s3.source.listing import Candidate, Listing
-from connectors.s3.source.objects import Entry, ObjectChangedError, ObjectGoneError, SourceBucket
 from connectors.s3.source.places import Place
 from connectors.s3.source.progress import COMPLETE, ETAG, OBJECT_KEY, Mark, Progress
 from connectors.s3.source.queue import Queue
 from connectors.s3.source.reading import Errant, Reading
+from connectors.s3.store import Entry, ObjectChangedError, ObjectGoneError, open_bucket
 
 log = structlog.get_logger(__name__)
 
@@ -31,8 +31,8 @@ class S3SourceTask(SourceTask[SourceConfig]):
         self._context = context
         self._tasks = int(config.originals.get(TASKS, "1"))
         self._plan = plan = config.plan()
-        self._bucket = SourceBucket(plan.access)
-        self._progress = Progress(context, plan.access.bucket, plan.changes)
+        self._bucket = open_bucket(plan.access, "read")
+        self._progress = Progress(context, plan.access.scope, plan.changes)
         interval_s = plan.interval_ms / 1000 if plan.queue is None else plan.queue.listing_interval_s
         self.listing = Listing(
             self._bucket, plan.layout, self._is_wanted, interval_s,
@@ -150,5 +150,5 @@ class S3SourceTask(SourceTask[SourceConfig]):
         self._context.advance(
             reading.source_partition, self._progress.source_offset(entry, mark, complete=True)
         )
-        log.debug("read", object=self._bucket.url(entry), records=mark.records)
+        log.debug("read", object=self._bucket.url(entry.key), records=mark.records)
         self._reading = None

@@ -8,7 +8,7 @@ from support.s3_sink import SinkDriver, json_record, objects, offsets_in
 
 from connect.api import SinkRecord, TopicPartition
 from connectors.s3 import sink
-from connectors.s3.store import Bucket
+from connectors.s3.stores.s3 import S3Bucket
 
 DAY_2024 = 1_709_164_800_000
 HOUR_MS = 3_600_000
@@ -19,7 +19,7 @@ class Killed(BaseException):
     """The end of the process, which nobody catches."""
 
 
-class Assassin(Bucket):
+class Assassin(S3Bucket):
     """Kills the task before (even steps) or after (odd steps) a request is done."""
 
     steps_left: int | None = None
@@ -71,7 +71,7 @@ def assassin(monkeypatch: pytest.MonkeyPatch) -> type[Assassin]:
     class Hired(Assassin):
         pass
 
-    monkeypatch.setattr(sink, "Bucket", Hired)
+    monkeypatch.setattr(sink, "open_bucket", lambda access: Hired(access, "write"))
     return Hired
 
 

@@ -21,7 +21,7 @@ from connect.testing.s3 import S3Server
 from connectors.s3.aiven.plugin import AivenS3SinkConnector
 from connectors.s3.config import S3SinkConfig
 from connectors.s3.plugin import S3SinkConnector
-from connectors.s3.store import explain
+from connectors.s3.stores.s3 import explain
 
 TP = TopicPartition("t", 0)
 KEY = "topics/t/partition=0/t+0+0000000000.json"

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import confluent_kafka
@@ -188,3 +189,20 @@ def test_a_topic_comes_back_from_aivens_sink(
 
 def times(records: Sequence[TopicRecord]) -> list[tuple[int, int]]:
     return sorted((record.partition, record.timestamp_ms) for record in records)
+
+
+def test_a_topic_comes_back_from_a_folder(world: World, tmp_path: Path) -> None:
+    folder = tmp_path / "objects"
+    folder.mkdir()
+    original = world.fill(schemaless)
+    shared = {
+        **SCHEMALESS, "store.url": f"file://{tmp_path}", "s3.bucket.name": folder.name,
+        "format.class": "json", "key.converter": STRING, "store.kafka.keys": "true",
+        "store.kafka.headers": "true",
+    }  # fmt: skip
+    world.connectors.deploy({"connector.class": SINK, "topics": world.topic, "flush.size": "5", **shared})
+    world.connectors.deploy({"connector.class": SOURCE, "tasks.max": "2", **shared, **world.to_copy})
+    assert told(world.topics.read(world.copy, RECORDS)) == told(original)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(files) == 3 * RECORDS // 5
+    assert {path.relative_to(folder).parts[:2] for path in files} == {("topics", world.topic)}

@@ -16,8 +16,9 @@ from pyarrow import parquet
 from support.s3_source import SourceDriver, plain, values
 
 from connect.api import ConfigError, ConnectError
-from connectors.s3.source import listing, objects
+from connectors.s3.source import listing
 from connectors.s3.source.objects import Content
+from connectors.s3.stores import s3 as s3_store
 
 GENERIC = {"mode": "GENERIC", "topics.dir": "", "topic.regex.list": "t:.*"}
 LINES = b"".join(b'{"n":%d}\n' % n for n in range(5))
@@ -126,7 +127,7 @@ def test_what_arrives_later_and_out_of_order_is_read_once(store: Store) -> None:
 
 def test_more_objects_than_are_remembered(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "READY_MAX", 4)
-    monkeypatch.setattr(objects, "_PAGE", 3)
+    monkeypatch.setattr(s3_store, "PAGE", 3)
     for n in range(23):
         store.put(f"topics/t/partition=0/t+0+{22 - n:04}.json", b"%d\n" % (22 - n))
     source = SourceDriver(store.s3, store.bucket, {"format.class": "json"})

@@ -60,7 +60,7 @@ def run(
     """Deliver in batches of any size, commit now and then, restart when killed."""
     remaining = iter(faults)
     bucket = MemoryBucket(lambda: next(remaining, Fault.NONE))
-    with patch.object(sink, "Bucket", lambda _: bucket):
+    with patch.object(sink, "open_bucket", lambda _: bucket):
         fixed = {"aws.s3.bucket.name": "memory", "aws.s3.part.size.bytes": "20", "aws.s3.upload.threads": "1"}
         given_settings = {**given_settings, **fixed}
         driver = SinkDriver(given_settings, log, AivenS3SinkConnector)

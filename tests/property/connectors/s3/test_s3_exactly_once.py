@@ -79,7 +79,7 @@ FAULTS = st.lists(st.sampled_from([*Fault, Fault.NONE, Fault.NONE]), max_size=25
 
 def undisturbed(given_settings: Mapping[str, str], log: Log) -> MemoryBucket:
     bucket = MemoryBucket()
-    with patch.object(sink, "Bucket", lambda _: bucket):
+    with patch.object(sink, "open_bucket", lambda _: bucket):
         SinkDriver(given_settings, log).run(batch=100)
     return bucket
 
@@ -112,7 +112,7 @@ def test_the_objects_are_those_of_an_undisturbed_run(
     expected = undisturbed(given_settings, log)
     remaining = iter(faults)
     bucket = MemoryBucket(lambda: next(remaining, Fault.NONE))
-    with patch.object(sink, "Bucket", lambda _: bucket):
+    with patch.object(sink, "open_bucket", lambda _: bucket):
         driver = SinkDriver(given_settings, log)
         run_disturbed(driver, data)
     assert bucket.objects == expected.objects
@@ -136,7 +136,7 @@ def test_every_record_is_there_once_with_scheduled_rotation(
     bucket = MemoryBucket(lambda: next(remaining, Fault.NONE))
     moments = itertools.count(0, 25_000)
     with (
-        patch.object(sink, "Bucket", lambda _: bucket),
+        patch.object(sink, "open_bucket", lambda _: bucket),
         patch.object(sink, "_now_ms", lambda: next(moments)),
         patch.object(sink, "WAITING_BYTES_MAX", 1 << 20),  # objects of several parts cannot tell their end
     ):

@@ -392,6 +392,8 @@ SECRETS = {
     "pass.token": "shown",
     "producer.override.sasl.jaas.config": "user and password",
     "transforms.t.api.key": "k",
+    "azblob.account.key": "k",
+    "azure.storage.connection.string": "AccountKey=k",
     "database.password": "${file:/etc/secrets.properties:pw}",
     "empty.password": "",
 }
@@ -400,6 +402,8 @@ HIDDEN = {
     "door.code": "[hidden]",
     "producer.override.sasl.jaas.config": "[hidden]",
     "transforms.t.api.key": "[hidden]",
+    "azblob.account.key": "[hidden]",
+    "azure.storage.connection.string": "[hidden]",
 }
 
 

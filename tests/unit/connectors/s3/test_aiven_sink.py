@@ -18,7 +18,7 @@ ONE, OTHER = TopicPartition("t", 0), TopicPartition("t", 1)
 @pytest.fixture
 def bucket() -> Iterator[MemoryBucket]:
     made = MemoryBucket()
-    with patch.object(sink, "Bucket", lambda _: made):
+    with patch.object(sink, "open_bucket", lambda _: made):
         yield made
 
 
@@ -68,7 +68,7 @@ def test_files_are_completed_early_where_there_are_many(bucket: MemoryBucket) ->
 def test_a_flush_that_failed_goes_on_before_more_is_taken(bucket: MemoryBucket) -> None:
     faults = iter([Fault.NOT_DONE])
     failing = MemoryBucket(lambda: next(faults, Fault.NONE))
-    with patch.object(sink, "Bucket", lambda _: failing):
+    with patch.object(sink, "open_bucket", lambda _: failing):
         run = driver()
     run.deliver(2)
     run.commit()

@@ -56,7 +56,7 @@ class PickyBucket(MemoryBucket):
 
 def test_files_of_one_rotation_are_sent_together() -> None:
     bucket = MeetingBucket(4)
-    with patch.object(sink, "Bucket", lambda _: bucket):
+    with patch.object(sink, "open_bucket", lambda _: bucket):
         driver = SinkDriver(BY_FIELD, {TP: [json_record(n, {"f": n % 4}) for n in range(8)]})
         driver.run(batch=8)
         driver.task.stop()
@@ -67,7 +67,7 @@ def test_files_of_one_rotation_are_sent_together() -> None:
 def test_of_files_sent_together_only_those_that_failed_are_sent_again() -> None:
     bucket = PickyBucket()
     bucket.refused = ["f=1", "f=3"]
-    with patch.object(sink, "Bucket", lambda _: bucket):
+    with patch.object(sink, "open_bucket", lambda _: bucket):
         driver = SinkDriver(BY_FIELD, {TP: [json_record(n, {"f": n % 4}) for n in range(8)]})
         with pytest.raises(RetriableError, match="not now"):
             driver.deliver(8)

@@ -24,7 +24,7 @@ class ScriptedBucket(MemoryBucket):
 @pytest.fixture
 def bucket() -> Iterator[ScriptedBucket]:
     made = ScriptedBucket()
-    with patch.object(sink, "Bucket", lambda _: made), patch.object(config, "PART_BYTES_MIN", 10):
+    with patch.object(sink, "open_bucket", lambda _: made), patch.object(config, "PART_BYTES_MIN", 10):
         yield made
 
 
