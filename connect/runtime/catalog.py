@@ -29,7 +29,7 @@ class PluginCatalog:
         self._loading: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Ask all that are installed. Whatever needs the answers waits for them; a start does not."""
+        """Ask all that are installed; whatever needs the answers waits for them."""
         self._loading = asyncio.create_task(self._load())
 
     async def stop(self) -> None:
@@ -37,7 +37,8 @@ class PluginCatalog:
             self._loading.cancel()
             await asyncio.wait({self._loading})
 
-    async def _loaded(self) -> None:
+    async def loaded(self) -> None:
+        """Wait until all that are installed are known."""
         if self._loading is not None:
             await asyncio.shield(self._loading)
 
@@ -62,7 +63,7 @@ class PluginCatalog:
         entry = self.plugins.find(PluginKind.CONNECTOR, class_name)
         if entry is None:
             return False
-        await self._loaded()
+        await self.loaded()
         if _key(entry) not in self._described:
             await self._describe(entry)
         if "error" in (told := self._told(entry)):
@@ -99,7 +100,7 @@ class PluginCatalog:
             forks.preload(entry.module)
 
     async def infos(self, connectors_only: bool) -> list[PluginInfo]:
-        await self._loaded()
+        await self.loaded()
         found = []
         for kind in _SHOWN[:1] if connectors_only else _SHOWN:
             for entry in self.plugins.all(kind):
@@ -112,7 +113,7 @@ class PluginCatalog:
         return found
 
     async def definitions(self, name: str) -> Sequence[Definition]:
-        await self._loaded()
+        await self.loaded()
         for kind in _SHOWN:
             entry = self.plugins.find(kind, name)
             if entry is not None and (told := self._told(entry)) and "definitions" in told:

@@ -218,7 +218,6 @@ class SinkRunner:
 
     def _take(self, messages: Sequence[Any]) -> None:
         records, ends = self._convert(messages)
-        self.meter.records_in += len(messages)
         for partition in ends:
             if partition not in self._positions:
                 self.meter.safe.setdefault(partition, _first_offset(messages, partition))
@@ -239,9 +238,11 @@ class SinkRunner:
         records: list[SinkRecord] = []
         ends: dict[TopicPartition, int] = {}
         last_topic, last_partition, offset = "", -1, -1
+        events = 0
         for message in messages:
             if (error := message.error()) is not None:
                 self._on_consume_error(error)
+                events += 1
                 continue
             topic, partition = message.topic(), message.partition()
             if partition != last_partition or topic != last_topic:
@@ -274,6 +275,7 @@ class SinkRunner:
                 records.append(record)
         if last_topic:
             ends[TopicPartition(last_topic, last_partition)] = offset + 1
+        self.meter.records_in += len(messages) - events
         return records, ends
 
     def _headers(self, topic: str, raw: Sequence[tuple[str, bytes | None]]) -> list[Header]:

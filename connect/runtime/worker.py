@@ -108,7 +108,7 @@ class Worker(Operations):
         self._cluster_id = await self._backing.open()
         await self._learn_connectors()
         self._supervisor.start()
-        await self._cluster.join()
+        await asyncio.gather(self._cluster.join(), self._catalog.loaded())
         self._state = "running"
 
     async def stop(self) -> None:

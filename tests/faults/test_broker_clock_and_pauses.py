@@ -195,7 +195,8 @@ def test_a_flood_of_connections_and_reconnects(broker: Broker, kafka_topic: str)
     with RawKafka(broker.bootstrap) as client:
         create_topic(client, kafka_topic)
         assert produce(client, kafka_topic, bytes(make_batch())).base_offset == 0  # makes the files
-        fds, before = process.num_fds(), process.memory_info().rss
+        before = process.memory_info().rss
+        connections = len(process.net_connections("tcp"))
         for wave in range(5):
             crowd = [socket.create_connection((host, int(port)), timeout=60) for _ in range(300)]
             for number, one in enumerate(crowd):
@@ -208,8 +209,10 @@ def test_a_flood_of_connections_and_reconnects(broker: Broker, kafka_topic: str)
                 if number % 2:  # a reset instead of an end
                     one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                 one.close()
-        # Of 1,500; some files and clients of other tests come and go on this broker.
-        eventually(lambda: process.num_fds() <= fds + 50, "connections are left over")
+        # Of 1,500; some clients of other tests come and go on this broker.
+        eventually(
+            lambda: len(process.net_connections("tcp")) <= connections + 50, "connections are left over"
+        )
         assert process.memory_info().rss - before < 50 * 1024 * 1024
         (topic,) = fetch(client, kafka_topic, {0: 0}).responses
         assert topic.partitions[0].high_watermark == 6
